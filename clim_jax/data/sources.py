@@ -1,0 +1,181 @@
+"""What can be read: arrays in memory, image folders, TFDS builds."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from clim_jax.data import folder, tfds_source
+
+
+class BadImageError(ValueError):
+  """An image that cannot be decoded; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+  """Equally large images in memory."""
+
+  images: np.ndarray  # [N, H, W, 3] uint8
+  known_labels: np.ndarray | None  # [N] int64
+
+  @property
+  def num_images(self) -> int:
+    return len(self.images)
+
+  def labels(self) -> np.ndarray | None:
+    return self.known_labels
+
+  def subset(self, ids: np.ndarray) -> "ArraySource":
+    labels = None if self.known_labels is None else self.known_labels[ids]
+    return ArraySource(self.images[ids], labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSource:
+  """Images as JPEG or PNG bytes, of any size, read when they are needed."""
+
+  num_images: int
+  labels: Callable[[], np.ndarray | None]  # may have to read the data once
+  fetch: Callable[[tf.Tensor], tf.Tensor]  # ids of a batch → strings of its shape
+  load: Callable[[tf.Tensor], tf.Tensor]  # one such string → its bytes
+  name: Callable[[int], str]  # for messages
+
+  def subset(self, ids: np.ndarray) -> "EncodedSource":
+    labels = functools.cache(
+      lambda: None if self.labels() is None else self.labels()[ids]
+    )
+    fetch = lambda rows: self.fetch(tf.gather(ids, rows))  # noqa: E731
+    return EncodedSource(
+      len(ids), labels, fetch, self.load, lambda row: self.name(int(ids[row]))
+    )
+
+  def check(self, image: int) -> None:
+    """Raises BadImageError if one image cannot be decoded."""
+    try:
+      encoded = self.load(self.fetch(tf.constant([image], tf.int64))[0])
+      tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+      raise BadImageError(
+        f"cannot decode {self.name(image)}: {error.message.splitlines()[0]}; "
+        "repair or remove the file"
+      ) from error
+
+
+Source = ArraySource | EncodedSource
+
+
+def load_source(
+  kind: str,
+  *,
+  path: str,
+  test_path: str,
+  tfds_name: str,
+  train_split: str,
+  test_split: str,
+  test_fraction: float,
+) -> tuple[Source, Source | None]:
+  """The training and the test images.
+
+  Args:
+    kind: "digits" (scikit-learn's, in memory), "npz", "folder" or "tfds".
+    path: npz: the training file; folder: the root; tfds: its data directory, or
+      "" for TFDS's own default.
+    test_path: npz: the test file, or "".
+    tfds_name: tfds: name of the builder.
+    train_split, test_split: names of splits (tfds) or sub-folders (folder).
+    test_fraction: held out of the training images, by class where they have
+      labels, if the source has no test images of its own. 0 holds out none.
+
+  Returns:
+    Training and test source; the test source is None where there is none.
+  """
+  test: Source | None = None
+  if kind == "digits":
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    train = ArraySource(_rgb(pixels, "digits"), digits.target.astype(np.int64))
+  elif kind == "npz":
+    train = read_npz(path)
+    test = read_npz(test_path) if test_path else None
+  elif kind == "folder":
+    train, test = _folder_sources(path, train_split, test_split)
+  elif kind == "tfds":
+    train, test = (
+      EncodedSource(*tfds_source.open_split(tfds_name, split, path)) if split else None
+      for split in (train_split, test_split)
+    )
+  else:
+    kinds = "digits, npz, folder, tfds"
+    raise ValueError(f"data.source {kind!r} must be one of {kinds}")
+  if test is None and test_fraction > 0 and train.labels() is not None:
+    train, test = _hold_out(train, test_fraction)
+  return train, test
+
+
+def read_npz(path: str) -> ArraySource:
+  """Arrays `image`, uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], and maybe `label`."""
+  with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
+    if "image" not in arrays:
+      raise ValueError(f"{path} has arrays {arrays.files}; 'image' is missing")
+    images = _rgb(arrays["image"], path)
+    labels = arrays["label"].astype(np.int64) if "label" in arrays else None
+  if labels is not None and labels.shape != images.shape[:1]:
+    raise ValueError(f"{path}: {len(images)} images but labels {labels.shape}")
+  return ArraySource(images, labels)
+
+
+def _rgb(images: np.ndarray, origin: str) -> np.ndarray:
+  if images.dtype != np.uint8:
+    raise ValueError(f"{origin}: images are {images.dtype}, must be uint8 in 0..255")
+  if images.ndim == 3:
+    images = images[..., None]
+  if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+    raise ValueError(
+      f"{origin}: images {images.shape} must be [N, H, W], [N, H, W, 1] or [N, H, W, 3]"
+    )
+  return np.broadcast_to(images, (*images.shape[:3], 3)).copy()
+
+
+def _folder_sources(
+  root: str, train_split: str, test_split: str
+) -> tuple[EncodedSource, EncodedSource | None]:
+  train_root = tf.io.gfile.join(root, train_split)
+  if not tf.io.gfile.isdir(train_root):
+    train_root = root
+  paths, labels, classes = folder.list_images(train_root, None)
+  test_root = tf.io.gfile.join(root, test_split)
+  test = None
+  if test_split and tf.io.gfile.isdir(test_root) and train_root != root:
+    test_paths, test_labels, _ = folder.list_images(test_root, classes)
+    test = _paths_source(test_paths, test_labels)
+  return _paths_source(paths, labels), test
+
+
+def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:
+  return EncodedSource(
+    num_images=len(paths),
+    labels=lambda: labels,
+    fetch=lambda ids: tf.gather(tf.constant(paths), ids),
+    load=tf.io.read_file,
+    name=lambda image: paths[image],
+  )
+
+
+def _hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
+  """Splits off test images, by class unless a class is too small for it."""
+  labels = train.labels()
+  stratify = (
+    labels
+    if np.bincount(labels).min(where=np.bincount(labels) > 0, initial=9) > 1
+    else None
+  )
+  # A fixed seed: the test images must not change with the seed of a run.
+  kept, held = train_test_split(
+    np.arange(train.num_images), test_size=fraction, random_state=0, stratify=stratify
+  )
+  return train.subset(np.sort(kept)), train.subset(np.sort(held))

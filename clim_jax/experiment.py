@@ -1,0 +1,193 @@
+"""From a config to the objects of a run: the one place that reads both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from clim_jax import limits, sharding
+from clim_jax.augment import Policy
+from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.index_stream import IndexStream
+from clim_jax.data.pipeline import ViewPlan
+from clim_jax.data.sources import Source, load_source
+from clim_jax.mixture import MIXTURES
+from clim_jax.models.encoder import Encoder
+from clim_jax.models.resnet import feature_dim
+from clim_jax.selection.refresh import Selection
+from clim_jax.train import optim
+from clim_jax.train.state import TrainState, init_state
+from clim_jax.train.step import Recipe, make_replica_step, make_train_step
+
+
+@dataclass(frozen=True)
+class Experiment:
+  """A checked config with its devices and data."""
+
+  config: ConfigDict
+  mesh: Mesh
+  train: Source
+  test: Source | None
+
+  @property
+  def stream(self) -> IndexStream:
+    return IndexStream(
+      seed=self.config.seed,
+      num_images=self.train.num_images,
+      batch_size=self.config.batch_size,
+      num_crops=self.view_plan.num_crops,
+    )
+
+  @property
+  def total_steps(self) -> int:
+    return self.config.epochs * self.stream.steps_per_epoch
+
+  @property
+  def view_plan(self) -> ViewPlan:
+    views = self.config.views
+    crops = tuple(
+      RandomCrop(side, (low, high), tuple(views.aspect_ratio))
+      for side, low, high in zip(
+        views.sides, views.min_scales, views.max_scales, strict=True
+      )
+    )
+    # The symmetric loss needs the positive also in the order of the queries.
+    mixes = self.config.mixture.kind in MIXTURES
+    return ViewPlan(crops, mixes or self.config.moco.symmetric, positive_keys=True)
+
+  @property
+  def evaluation_crop(self) -> CenterCrop:
+    views = self.config.views
+    return CenterCrop(views.evaluation_side, views.evaluation_fraction)
+
+  @property
+  def feature_dim(self) -> int:
+    return feature_dim(self.config.model.backbone, self.config.model.width)
+
+  @property
+  def encoder(self) -> Encoder:
+    """With the batch-normalisation groups of one part of one replica's rows."""
+    model, data = self.config.model, self.config.data
+    parts = self.mesh.devices.size * self.config.optimizer.accumulate_steps
+    return Encoder(
+      backbone=model.backbone,
+      stem=model.stem,
+      width=model.width,
+      hidden_dim=model.hidden_dim,
+      embedding_dim=model.embedding_dim,
+      groups=model.batch_norm_groups // parts,
+      pixel_mean=tuple(data.pixel_mean),
+      pixel_std=tuple(data.pixel_std),
+      dtype=_compute_dtype(model.dtype),
+    )
+
+  @property
+  def learning_rate(self) -> optax.Schedule:
+    config = self.config.optimizer
+    warmup_steps = round(config.warmup_epochs * self.stream.steps_per_epoch)
+    return optim.learning_rate_schedule(
+      peak=config.learning_rate * self.config.batch_size / 256,
+      warmup_steps=warmup_steps,
+      total_steps=self.total_steps,
+    )
+
+  @property
+  def optimizer(self) -> optax.GradientTransformation:
+    config = self.config.optimizer
+    return optim.make_optimizer(
+      config.name,
+      self.learning_rate,
+      momentum=config.momentum,
+      b1=config.b1,
+      b2=config.b2,
+      weight_decay=config.weight_decay,
+      decay_all=config.decay_all,
+    )
+
+  @property
+  def selection(self) -> Selection:
+    config = self.config.selection
+    return Selection(
+      rule=config.rule,
+      num_neighbours=config.num_neighbours,
+      num_centers=config.num_centers,
+      kmeans_iterations=config.kmeans_iterations,
+      seed=self.config.seed,
+    )
+
+  def init_state(self) -> TrainState:
+    """The first state, on every device."""
+    state = init_state(
+      self.config.seed,
+      self.encoder,
+      self.optimizer,
+      side=self.config.views.sides[0],
+      queue_size=self.config.moco.queue_size,
+    )
+    return sharding.put_replicated(self.mesh, state)
+
+  def train_step(self) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The mapped, compiled step."""
+    config = self.config
+    recipe = Recipe(
+      temperature=config.moco.temperature,
+      policy=Policy(**{k: _hashable(v) for k, v in config.augment.items()}),
+      mixture=config.mixture.kind,
+      alpha=config.mixture.alpha,
+      mixed_weight=config.mixture.weight,
+      symmetric=config.moco.symmetric,
+      accumulate_steps=config.optimizer.accumulate_steps,
+    )
+    momentum = optim.momentum_schedule(
+      config.moco.momentum_schedule,
+      momentum=config.moco.momentum,
+      total_steps=self.total_steps,
+    )
+    replica_step = make_replica_step(
+      self.encoder, self.optimizer, momentum, recipe, config.seed
+    )
+    return make_train_step(self.mesh, replica_step)
+
+
+def open_experiment(config: ConfigDict) -> Experiment:
+  """Checks the config, opens the data and takes all devices.
+
+  Raises:
+    ConfigError: a value that cannot work with these devices or data.
+  """
+  mesh = sharding.make_mesh()
+  limits.check_config(config, devices=mesh.devices.size, processes=jax.process_count())
+  data = config.data
+  train, test = load_source(
+    data.source,
+    path=data.path,
+    test_path=data.test_path,
+    tfds_name=data.tfds_name,
+    train_split=data.train_split,
+    test_split=data.test_split,
+    test_fraction=data.test_fraction,
+  )
+  limits.check_against_data(config, train.num_images)
+  return Experiment(config, mesh, train, test)
+
+
+def train_labels(experiment: Experiment) -> np.ndarray | None:
+  """Labels for the selection's figures, if they are wanted and at hand."""
+  wanted = experiment.config.selection.label_figures
+  return experiment.train.labels() if wanted else None
+
+
+def _compute_dtype(name: str) -> Any:
+  if name == "auto":
+    name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return jnp.dtype(name)
+
+
+def _hashable(value: Any) -> Any:
+  return tuple(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,73 @@
+"""InfoNCE and its mixed form: the equations of CLIM."""
+
+import jax
+import jax.numpy as jnp
+
+
+def info_nce(
+  query: jax.Array, key: jax.Array, negatives: jax.Array, *, temperature: float
+) -> jax.Array:
+  """−log exp(q·k/τ) / (exp(q·k/τ) + Σ_j exp(q·n_j/τ)) for each example.
+
+  Args:
+    query: unit-norm, [B, D] float32.
+    key: unit-norm, row i is the positive of query i, [B, D] float32.
+    negatives: unit-norm, shared by all queries, [Q, D] float32.
+    temperature: τ.
+
+  Returns:
+    Loss of each example, [B] float32.
+
+  Reference: He et al. 2020 (arXiv 1911.05722), equation 1.
+  """
+  positive = jnp.sum(query * key, axis=-1, keepdims=True) / temperature
+  negative = query @ negatives.T / temperature
+  logits = jnp.concatenate([positive, negative], axis=-1)
+  return jax.nn.logsumexp(logits, axis=-1) - positive[:, 0]
+
+
+def mixed_info_nce(
+  mixed: jax.Array,
+  anchor_key: jax.Array,
+  positive_key: jax.Array,
+  ratio: jax.Array,
+  negatives: jax.Array,
+  *,
+  temperature: float,
+) -> jax.Array:
+  """λ·InfoNCE(q_mix, k_x) + (1 − λ)·InfoNCE(q_mix, k_x') for each example.
+
+  Args:
+    mixed: queries of the mixed images, unit-norm, [B, D] float32.
+    anchor_key: keys of the anchors, [B, D] float32.
+    positive_key: keys of the anchors' positives, [B, D] float32.
+    ratio: λ, the anchor's share of each mixed image, [B] float32.
+    negatives: shared by both terms, [Q, D] float32.
+    temperature: τ.
+
+  Returns:
+    Loss of each example, [B] float32.
+
+  Reference: Li et al. 2021 (arXiv 2011.02697).
+  """
+  to_anchor = info_nce(mixed, anchor_key, negatives, temperature=temperature)
+  to_positive = info_nce(mixed, positive_key, negatives, temperature=temperature)
+  return ratio * to_anchor + (1.0 - ratio) * to_positive
+
+
+def combine(
+  plain: jax.Array, mixed: jax.Array, has_positive: jax.Array, *, mixed_weight: float
+) -> jax.Array:
+  """(1 − w)·plain + w·mixed where there is a positive, plain where there is none.
+
+  Args:
+    plain: InfoNCE(q_x, k_x), [B] float32.
+    mixed: the mixed loss; ignored where there is no positive, [B] float32.
+    has_positive: whether selection left a positive, [B] bool.
+    mixed_weight: w; ½ is CLIM, 1 is the mixed-only arm.
+
+  Returns:
+    Loss of each example, [B] float32.
+  """
+  both = (1.0 - mixed_weight) * plain + mixed_weight * mixed
+  return jnp.where(has_positive, both, plain)

@@ -1,0 +1,61 @@
+"""The encoder: pixels to pooled features and to a unit embedding."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from clim_jax.models.resnet import ARCHITECTURES, ResNet
+
+
+class Encoded(NamedTuple):
+  features: jax.Array  # pooled backbone features, [B, F] float32
+  embedding: jax.Array  # unit-norm projection, [B, D] float32
+
+
+def unit_norm(x: jax.Array) -> jax.Array:
+  """Rows of x, [..., D], divided by their L2 norm; zero rows stay zero."""
+  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+class Encoder(nn.Module):
+  """A ResNet and MoCo v2's projection: linear, ReLU, linear, L2 norm.
+
+  Pixel normalisation lives here, so that training and evaluation cannot differ.
+  """
+
+  backbone: str  # a name in ARCHITECTURES
+  stem: str
+  width: int
+  hidden_dim: int
+  embedding_dim: int
+  groups: int
+  pixel_mean: tuple[float, float, float]
+  pixel_std: tuple[float, float, float]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> Encoded:
+    """Images in [0, 1], [B, S, S, 3] float32."""
+    mean, std = jnp.asarray(self.pixel_mean), jnp.asarray(self.pixel_std)
+    images = (images - mean[None, None, None]) / std[None, None, None]
+    block, stage_sizes = ARCHITECTURES[self.backbone]
+    features = ResNet(
+      block,
+      stage_sizes,
+      self.stem,
+      self.width,
+      self.groups,
+      self.dtype,
+      name="backbone",
+    )(images, train=train)
+    hidden = nn.relu(_dense(self.hidden_dim, self.dtype, "projection1")(features))
+    projected = _dense(self.embedding_dim, self.dtype, "projection2")(hidden)
+    return Encoded(features, unit_norm(projected.astype(jnp.float32)))
+
+
+def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
+  """PyTorch's default initialisation, which MoCo's head relies on."""
+  uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+  return nn.Dense(features, dtype=dtype, kernel_init=uniform, name=name)

@@ -1,0 +1,1 @@
+"""Center-wise local image selection: bank → k-means → neighbours → positives."""

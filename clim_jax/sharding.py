@@ -1,0 +1,88 @@
+"""The one device axis, "data": how functions are mapped and arrays placed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+ROWS = PartitionSpec(AXIS)
+REPLICATED = PartitionSpec()
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """One-dimensional mesh over `devices`, by default all of every process."""
+  devices = jax.devices() if devices is None else devices
+  return jax.make_mesh(
+    (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+def spmd(
+  function: Callable[..., Any],
+  mesh: Mesh,
+  *,
+  in_specs: Any,
+  out_specs: Any,
+  donate_argnums: tuple[int, ...] = (),
+) -> Callable[..., Any]:
+  """Maps a per-replica function, written with the axis `AXIS`, over the mesh.
+
+  This is what `jax.pmap` has become, less its host-local conversion per call;
+  `check_vma` stays on, so a forgotten synchronisation is an error at tracing.
+  """
+  mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+  return jax.jit(mapped, donate_argnums=donate_argnums)
+
+
+def varying(tree: Any) -> Any:
+  """Marks replicated leaves as this replica's own.
+
+  `grad` with respect to an unvarying value sums over replicas by itself; a
+  following `pmean` would then be too large by the number of devices.
+  """
+  return jax.tree.map(lambda leaf: lax.pcast(leaf, AXIS, to="varying"), tree)
+
+
+def row_offset(rows: int) -> jax.Array:
+  """Global index of this replica's first row, [] int32, inside a mapped function."""
+  return lax.axis_index(AXIS) * rows
+
+
+def put_replicated(mesh: Mesh, tree: Any) -> Any:
+  """The same host value on every device; every process must pass the same."""
+  sharding = NamedSharding(mesh, REPLICATED)
+  return jax.tree.map(
+    lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)),
+    tree,
+  )
+
+
+def put_rows(mesh: Mesh, tree: Any) -> Any:
+  """This process's rows, [b, ...], as its part of global row-sharded arrays."""
+  sharding = NamedSharding(mesh, ROWS)
+  return jax.tree.map(
+    lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree
+  )
+
+
+def to_host(array: jax.Array) -> np.ndarray:
+  """The whole of a global array, on every process."""
+  if array.is_fully_addressable or array.is_fully_replicated:
+    return np.asarray(array)
+  return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def process_rows(mesh: Mesh, global_rows: int) -> slice:
+  """Which rows of a row-sharded [global_rows, ...] array this process holds."""
+  per_device = global_rows // mesh.devices.size
+  mine = [
+    position
+    for position, device in enumerate(mesh.devices.flat)
+    if device.process_index == jax.process_index()
+  ]
+  return slice(mine[0] * per_device, (mine[-1] + 1) * per_device)

@@ -1,0 +1,41 @@
+"""What a run writes about itself: metrics.jsonl and TensorBoard events."""
+
+import json
+import math
+import pathlib
+
+from clu import metric_writers
+
+Scalars = dict[str, float | int]
+
+
+class MetricLog:
+  """One JSON object a logged step, and the same to TensorBoard."""
+
+  def __init__(
+    self, workdir: pathlib.Path, *, resume_step: int, tensorboard: bool
+  ) -> None:
+    """Lines beyond `resume_step`, of a session that died, are dropped."""
+    path = workdir / "metrics.jsonl"
+    kept = []
+    if path.exists():
+      lines = path.read_text().splitlines(keepends=True)
+      kept = [line for line in lines if json.loads(line)["step"] <= resume_step]
+    path.write_text("".join(kept))
+    self._file = path.open("a", buffering=1)
+    self._tensorboard = (
+      metric_writers.SummaryWriter(str(workdir)) if tensorboard else None
+    )
+
+  def write(self, step: int, scalars: Scalars) -> None:
+    record = {"step": step} | {
+      name: value if math.isfinite(value) else None for name, value in scalars.items()
+    }
+    self._file.write(json.dumps(record) + "\n")
+    if self._tensorboard is not None:
+      self._tensorboard.write_scalars(step, scalars)
+
+  def close(self) -> None:
+    self._file.close()
+    if self._tensorboard is not None:
+      self._tensorboard.close()

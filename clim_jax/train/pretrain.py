@@ -1,0 +1,188 @@
+"""The pretraining loop.
+
+Order within a step: refresh the selection if due → batch → step → log the step
+before → checkpoint. A refresh depends on nothing but the state and the epoch, so a
+restored run refreshes as the uninterrupted one would have.
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from clim_jax import sharding
+from clim_jax.batch import Batch
+from clim_jax.data.pipeline import train_batches
+from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.experiment import Experiment, train_labels
+from clim_jax.selection.positives import Positives
+from clim_jax.train.checkpoints import Checkpoints
+from clim_jax.train.logs import MetricLog, Scalars
+from clim_jax.train.meter import Meter
+from clim_jax.train.progress import TrainProgress
+from clim_jax.train.state import TrainState
+
+
+def pretrain(
+  experiment: Experiment, workdir: pathlib.Path, console: Console
+) -> TrainState:
+  """Trains to the end from the newest checkpoint of `workdir`, or from the start.
+
+  Raises:
+    FloatingPointError: the loss is not finite; checkpoints stay as they are.
+  """
+  config = experiment.config
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+  state, positives = experiment.init_state(), None
+  newest = checkpoints.newest()
+  if newest is not None:
+    state, positives = checkpoints.restore(newest, state)
+    console.print(f"resuming from step {newest}")
+  first_step = newest or 0
+  log = None
+  if jax.process_index() == 0:
+    log = MetricLog(workdir, resume_step=first_step, tensorboard=config.log.tensorboard)
+  total = experiment.total_steps
+  progress = TrainProgress(console, first_step=first_step, total_steps=total)
+  with progress:
+    loop = _Loop(experiment, checkpoints, log, progress)
+    state = loop.run(state, positives, first_step)
+  checkpoints.close()
+  if log is not None:
+    log.close()
+  return state
+
+
+class _Loop:
+  """Runs from one selection refresh to the next until the last step."""
+
+  def __init__(
+    self,
+    experiment: Experiment,
+    checkpoints: Checkpoints,
+    log: MetricLog | None,
+    progress: TrainProgress,
+  ) -> None:
+    self._experiment, self._config = experiment, experiment.config
+    self._checkpoints, self._log, self._progress = checkpoints, log, progress
+    self._stream = experiment.stream
+    self._train_step = experiment.train_step()
+    self._learning_rate = experiment.learning_rate
+    self._extractor = FeatureExtractor(experiment, experiment.train)
+    self._selection_figures: Scalars = {}
+    self._meter = Meter(self._config.batch_size)
+
+  def run(
+    self, state: TrainState, positives: Positives | None, step: int
+  ) -> TrainState:
+    total = self._experiment.total_steps
+    while step < total:
+      epoch, within = divmod(step, self._stream.steps_per_epoch)
+      if within == 0 and self._refresh_is_due(epoch):
+        positives = self._refresh(state, positives, epoch)
+      next_epoch = self._next_refresh(epoch)
+      stop = min(next_epoch * self._stream.steps_per_epoch, total)
+      state = self._train(state, positives, step, stop)
+      step = stop
+    return state
+
+  def _refresh_is_due(self, epoch: int) -> bool:
+    selection = self._config.selection
+    since_warmup = epoch - selection.warmup_epochs
+    due = since_warmup >= 0 and since_warmup % selection.refresh_epochs == 0
+    return selection.rule != "none" and due
+
+  def _next_refresh(self, epoch: int) -> int:
+    """First epoch after `epoch` with a refresh, or the end."""
+    later = range(epoch + 1, self._config.epochs)
+    return next(filter(self._refresh_is_due, later), self._config.epochs)
+
+  def _refresh(
+    self, state: TrainState, previous: Positives | None, epoch: int
+  ) -> Positives:
+    """Embeds the whole set with the momentum encoder and selects positives."""
+    started = time.perf_counter()
+    bank = self._extractor.bank(state.key_params, state.key_stats)
+    positives, figures = self._experiment.selection(
+      self._experiment.mesh,
+      bank,
+      num_images=self._experiment.train.num_images,
+      epoch=epoch,
+      labels=train_labels(self._experiment),
+      previous=previous,
+    )
+    seconds = time.perf_counter() - started
+    figures["seconds"] = seconds
+    epoch_seconds = self._meter.seconds_per_step() * self._stream.steps_per_epoch
+    figures["share_of_epoch"] = seconds / epoch_seconds
+    self._selection_figures = {f"selection/{k}": v for k, v in figures.items()}
+    self._progress.note(
+      f"selection at epoch {epoch}: {figures['mean_positives']:.1f} positives an "
+      f"anchor, {figures['empty_share']:.0%} without; {seconds:.1f} s"
+    )
+    return positives
+
+  def _train(
+    self, state: TrainState, positives: Positives | None, step: int, stop: int
+  ) -> TrainState:
+    """Steps `step` … `stop` − 1 with one table of positives."""
+    batches = self._device_batches(step, stop, positives)
+    every = self._config.checkpoint.every_epochs * self._stream.steps_per_epoch
+    pending = None  # metrics of the step before, fetched once the next is under way
+    while step < stop:
+      batch = self._meter.wait(batches)
+      state, metrics = self._train_step(state, batch)
+      step += 1
+      self._progress.advance(step)
+      if pending is not None:
+        self._report(*pending)
+      is_logged = step % self._config.log.every_steps == 0
+      last = step == self._experiment.total_steps
+      pending = (step, metrics) if is_logged or last else None
+      if step % every == 0 or last:
+        self._checkpoints.save(step, state, positives)
+    if pending is not None:
+      self._report(*pending)
+    jax.block_until_ready(state)  # so that a refresh is not billed for these steps
+    self._meter.pause()
+    return state
+
+  def _device_batches(
+    self, step: int, stop: int, positives: Positives | None
+  ) -> Iterator[Batch]:
+    mesh = self._experiment.mesh
+    for batch in train_batches(
+      self._experiment.train,
+      self._stream,
+      self._experiment.view_plan,
+      first_step=step,
+      last_step=stop,
+      positives=positives,
+      rows=sharding.process_rows(mesh, self._config.batch_size),
+    ):
+      yield sharding.put_rows(mesh, batch)
+
+  def _report(self, step: int, metrics: dict[str, jnp.ndarray]) -> None:
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not math.isfinite(values["loss"]):
+      raise FloatingPointError(
+        f"loss is {values['loss']} at step {step}; lower optimizer.learning_rate "
+        f"({self._config.optimizer.learning_rate}) or use model.dtype=float32, then "
+        f"go on from the newest checkpoint (step {self._checkpoints.newest()})"
+      )
+    epoch = step / self._stream.steps_per_epoch
+    speed = self._meter.lap()
+    self._progress.figures(
+      step,
+      epoch=epoch,
+      loss=values["loss"],
+      images_per_second=speed["images_per_second"],
+    )
+    if self._log is not None:
+      learning_rate = float(self._learning_rate(step - 1))
+      record = {"epoch": epoch, "learning_rate": learning_rate} | values | speed
+      self._log.write(step, record | self._selection_figures)

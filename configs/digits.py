@@ -1,0 +1,42 @@
+"""The default: scikit-learn's handwritten digits, on two CPU cores."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  config.name = "digits"
+  config.epochs = 60
+  config.batch_size = 128
+
+  config.data.source = "digits"
+  config.data.pixel_mean = (0.3, 0.3, 0.3)
+  config.data.pixel_std = (0.38, 0.38, 0.38)
+
+  config.views.sides = (16,)
+  config.views.min_scales = (0.2,)
+  config.views.max_scales = (1.0,)
+  config.views.evaluation_side = 16
+
+  config.augment.jitter_probability = 0.0
+  config.augment.grayscale_probability = 0.0
+  config.augment.blur_probability = 0.0
+  config.augment.flip_probability = 0.0
+
+  config.model.backbone = "resnet_small"
+  config.model.width = 32
+  config.model.hidden_dim = 512
+
+  config.moco.queue_size = 1024
+  config.moco.momentum = 0.99
+
+  config.selection.num_neighbours = 20
+  config.selection.num_centers = 40
+
+  config.optimizer.learning_rate = 0.12
+
+  config.log.every_steps = 20
+  config.evaluation.knn_neighbours = 20
+  return config

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
+
+from clim_jax.evaluate.few_label import class_balanced_subset, few_label_probe
+
+LABELS = np.random.default_rng(0).integers(0, 5, 200).astype(np.int32)
+SETTINGS = {
+  "num_classes": 10,
+  "labels_per_class": 4,
+  "seeds": (0, 1, 2),
+  "regulariser": 1e-3,
+  "max_iterations": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+  features, labels = load_digits(return_X_y=True)
+  features, labels = normalize(features).astype(np.float32), labels.astype(np.int32)
+  return features[:1000], labels[:1000], features[1000:], labels[1000:]
+
+
+def _subset(seed, labels_per_class=6, labels=LABELS):
+  return class_balanced_subset(
+    labels, num_classes=5, labels_per_class=labels_per_class, seed=seed
+  )
+
+
+def test_subset_is_balanced_and_without_repeats():
+  ids = _subset(0)
+  assert ids.dtype == np.int64
+  assert len(set(ids.tolist())) == 30
+  assert np.bincount(LABELS[ids]).tolist() == [6] * 5
+
+
+def test_subset_depends_on_the_seed_alone():
+  assert _subset(0).tolist() == _subset(0).tolist()
+  assert set(_subset(0).tolist()) != set(_subset(1).tolist())
+
+
+def test_every_row_of_a_class_can_be_drawn():
+  drawn = {row for seed in range(100) for row in _subset(seed).tolist()}
+  assert drawn == set(range(200))
+
+
+def test_a_class_may_be_exhausted_but_not_exceeded():
+  labels = np.int32([0, 1, 2, 3, 4, 4, 2, 3, 1, 0, 0])
+  assert sorted(_subset(0, 2, labels)[2:]) == [1, 2, 3, 4, 5, 6, 7, 8]
+  with pytest.raises(
+    ValueError, match=r"class 1 has 2 rows.*labels_per_class 3.*lower"
+  ):
+    _subset(0, 3, labels)
+
+
+def test_probe_agrees_with_scikit_learn_on_every_draw(digits):
+  train, train_labels, test, test_labels = digits
+  result = few_label_probe(*digits, **SETTINGS)
+  for seed, accuracy in zip((0, 1, 2), result["accuracies"], strict=True):
+    ids = class_balanced_subset(
+      train_labels, num_classes=10, labels_per_class=4, seed=seed
+    )
+    oracle = LogisticRegression(C=1 / (40 * 1e-3), tol=1e-7, max_iter=5000)
+    oracle.fit(train[ids].astype(np.float64), train_labels[ids])
+    # One of the 797 test rows may lie on the boundary.
+    assert accuracy == pytest.approx(oracle.score(test, test_labels), abs=0.0013)
+  assert len(set(result["accuracies"])) > 1
+
+
+def test_mean_and_sample_deviation_are_those_of_the_seeds(digits):
+  result = few_label_probe(*digits, **SETTINGS)
+  a, b, c = result["accuracies"]
+  mean = (a + b + c) / 3
+  deviation = (((a - mean) ** 2 + (b - mean) ** 2 + (c - mean) ** 2) / 2) ** 0.5
+  assert result["mean"] == pytest.approx(mean)
+  assert result["std"] == pytest.approx(deviation)
+
+
+def test_two_calls_give_the_same_figures(digits):
+  first = few_label_probe(*digits, **SETTINGS)
+  assert first == few_label_probe(*digits, **SETTINGS)
+
+
+def test_one_seed_has_no_deviation_and_none_is_an_error(digits):
+  assert np.isnan(few_label_probe(*digits, **(SETTINGS | {"seeds": (0,)}))["std"])
+  with pytest.raises(ValueError, match="0 seeds"):
+    few_label_probe(*digits, **(SETTINGS | {"seeds": ()}))
+
+
+def test_a_class_too_small_is_an_error(digits):
+  with pytest.raises(ValueError, match="class 0 has 99 rows"):
+    few_label_probe(*digits, **(SETTINGS | {"labels_per_class": 200}))

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from clim_jax.evaluate.knn import weighted_knn_accuracy
+
+CLASSES = 4
+
+
+def _draw(seed, rows, noise=1.0, width=8):
+  """Unit rows scattered about one direction per class."""
+  rng = np.random.default_rng(seed)
+  labels = rng.integers(0, CLASSES, rows).astype(np.int32)
+  features = np.eye(CLASSES, width)[labels] + noise * rng.normal(size=(rows, width))
+  features /= np.linalg.norm(features, axis=1, keepdims=True)
+  return features.astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def sets():
+  # 203 and 71 rows: neither is a multiple of any block size below.
+  return *_draw(0, 203), *_draw(1, 71)
+
+
+def _accuracy(sets, **changes):
+  settings = {
+    "num_classes": CLASSES,
+    "neighbours": 20,
+    "temperature": 0.07,
+    "block_size": 32,
+  }
+  return weighted_knn_accuracy(*sets, **(settings | changes))
+
+
+def _brute_force(sets, *, neighbours, temperature):
+  train, train_labels, test, test_labels = sets
+  correct = 0
+  for row, label in zip(test, test_labels, strict=True):
+    similarities = train.astype(np.float64) @ row
+    votes = np.zeros(CLASSES)
+    for i in np.argsort(-similarities, kind="stable")[:neighbours]:
+      votes[train_labels[i]] += np.exp(similarities[i] / temperature)
+    correct += votes.argmax() == label
+  return correct / len(test)
+
+
+@pytest.mark.parametrize("block_size", [32, 50, 1000])
+@pytest.mark.parametrize(("neighbours", "temperature"), [(1, 0.1), (60, 0.07)])
+def test_matches_brute_force_at_any_block_size(
+  sets, block_size, neighbours, temperature
+):
+  expected = _brute_force(sets, neighbours=neighbours, temperature=temperature)
+  accuracy = _accuracy(
+    sets, neighbours=neighbours, temperature=temperature, block_size=block_size
+  )
+  assert accuracy == expected
+  assert 0.3 < accuracy < 0.9  # neither chance nor trivial
+
+
+def test_every_training_row_may_be_a_neighbour(sets):
+  # Fewer training rows than a block: padding must not vote.
+  train, train_labels, test, test_labels = sets
+  few = (train[:21], train_labels[:21], test, test_labels)
+  expected = _brute_force(few, neighbours=21, temperature=0.5)
+  assert _accuracy(few, neighbours=21, temperature=0.5) == expected
+
+
+def test_infinite_temperature_is_the_majority_vote(sets):
+  train, train_labels, test, test_labels = sets
+  oracle = KNeighborsClassifier(20, metric="cosine").fit(train, train_labels)
+  expected = oracle.score(test, test_labels)
+  assert _accuracy(sets, temperature=np.inf) == expected
+  assert _accuracy(sets, temperature=0.01) != expected
+
+
+def test_vanishing_temperature_is_the_nearest_neighbour(sets):
+  # exp(1 / 1e-4) overflows even float64.
+  assert _accuracy(sets, temperature=1e-4) == _accuracy(sets, neighbours=1)
+
+
+def test_votes_are_weighted_by_similarity():
+  # Similarities 0.8, 0.6, 0.6; e^8 against 2 e^6, then e^0.8 against 2 e^0.6.
+  train = np.asarray([[0.8, 0.6], [0.6, 0.8], [0.6, -0.8]], np.float32)
+  sets = (train, np.int32([0, 1, 1]), np.float32([[1, 0]]), np.int32([0]))
+  assert _accuracy(sets, neighbours=3, temperature=0.1) == 1.0
+  assert _accuracy(sets, neighbours=3, temperature=1.0) == 0.0
+
+
+def test_equal_votes_go_to_the_smallest_class():
+  train = np.float32([[0.6, 0.8], [0.6, -0.8]])
+  sets = (train, np.int32([2, 1]), np.float32([[1, 0]]), np.int32([1]))
+  assert _accuracy(sets, neighbours=2) == 1.0
+
+
+def test_equal_similarities_keep_the_earlier_row_across_blocks():
+  train = np.float32([[1, 0]] * 5)
+  sets = (train, np.int32([0, 1, 1, 1, 1]), np.float32([[1, 0]]), np.int32([0]))
+  assert _accuracy(sets, neighbours=1, block_size=2) == 1.0
+
+
+def test_too_many_neighbours_is_an_error(sets):
+  with pytest.raises(ValueError, match=r"204 neighbours.*203.*lower `neighbours`"):
+    _accuracy(sets, neighbours=204)
+
+
+def test_label_outside_the_classes_is_an_error(sets):
+  with pytest.raises(ValueError, match=r"span 0\.\.3, outside \[0, 3\)"):
+    _accuracy(sets, num_classes=3)

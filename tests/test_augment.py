@@ -1,0 +1,391 @@
+"""Every op against PIL, SciPy or colorsys on real pictures, the draws against chance.
+
+One policy and few batch sizes, since most of the time goes into compiling.
+"""
+
+import colorsys
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from scipy import ndimage, stats
+from skimage import color, data
+
+from clim_jax import augment
+
+NOTHING = augment.Policy(
+  jitter_probability=0.0,
+  brightness=0.0,
+  contrast=0.0,
+  saturation=0.0,
+  hue=0.0,
+  grayscale_probability=0.0,
+  blur_probability=0.0,
+  blur_sigma=(0.0, 0.0),
+  solarize_probability=0.0,
+  solarize_threshold=0.5,
+  flip_probability=0.0,
+)
+EVERYTHING = augment.Policy(
+  jitter_probability=0.8,
+  brightness=2.0,
+  contrast=2.0,
+  saturation=2.0,
+  hue=0.5,
+  grayscale_probability=0.2,
+  blur_probability=0.5,
+  blur_sigma=(0.1, 2.0),
+  solarize_probability=0.2,
+  solarize_threshold=0.5,
+  flip_probability=0.5,
+)
+PROBABILITIES = [
+  field.name
+  for field in dataclasses.fields(augment.Policy)
+  if field.name.endswith("_probability")
+]
+LEVEL = 1 / 255  # one step of PIL's uint8
+ROUNDING = 2e-6  # float32 against float64 over a handful of operations
+
+run = jax.jit(augment.augment, static_argnames="policy")
+
+
+def only(**values):
+  return dataclasses.replace(NOTHING, **values)
+
+
+def keys(count, seed=0):
+  return jax.random.split(jax.random.key(seed), count)
+
+
+def pil(image):
+  return Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
+
+
+def floats(picture):
+  return np.asarray(picture, np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def images():
+  # These three ship inside scikit-image: nothing is downloaded.
+  pictures = [data.astronaut(), data.chelsea(), data.coffee()]
+  return np.stack(
+    [floats(Image.fromarray(picture).resize((64, 64))) for picture in pictures]
+  )
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.4])
+@pytest.mark.parametrize(
+  ("op", "enhance", "levels"),
+  [
+    (augment.adjust_brightness, ImageEnhance.Brightness, 1.0),
+    # PIL also rounds the mean to a level, of which |1 - factor| <= 1 enters.
+    (augment.adjust_contrast, ImageEnhance.Contrast, 1.5),
+    # PIL also rounds the luma to a level.
+    (augment.adjust_saturation, ImageEnhance.Color, 1.5),
+  ],
+)
+def test_blends_equal_pil(images, op, enhance, levels, factor):
+  for image in images:
+    expected = floats(enhance(pil(image)).enhance(factor))
+    # The blend itself is truncated by PIL to a level.
+    np.testing.assert_allclose(op(image, factor), expected, atol=levels * LEVEL + 1e-6)
+
+
+def test_grayscale_equals_pil(images):
+  for image in images:
+    expected = floats(pil(image).convert("L"))[..., None].repeat(3, axis=-1)
+    # PIL rounds, in fixed point: half a level and a little.
+    np.testing.assert_allclose(augment.to_grayscale(image), expected, atol=0.51 * LEVEL)
+
+
+@pytest.mark.parametrize("turns", [-64, 13, 100])
+def test_hue_equals_pil(images, turns):
+  for image in images:
+    hsv = np.array(pil(image).convert("HSV"))
+    hsv[..., 0] += np.uint8(turns % 256)  # wraps around, as the circle does
+    expected = floats(Image.fromarray(hsv, "HSV").convert("RGB"))
+    error = np.abs(augment.adjust_hue(image, turns / 256) - expected) / LEVEL
+    # PIL truncates hue and saturation to 8 bits: an error of one in hue is 6/256 of
+    # the chroma, at most 6 levels, in saturation 1 level; another for the way back.
+    assert error.max() <= 8
+    assert error.mean() < 1.5
+
+
+@pytest.mark.parametrize("shift", [-0.5, -0.1, 0.0, 0.07, 0.3, 1.25])
+def test_hue_equals_colorsys(images, shift):
+  def shifted(red, green, blue):
+    hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
+    return colorsys.hsv_to_rgb((hue + shift) % 1, saturation, value)
+
+  # The corners and edges of the cube hold every tie between channels.
+  cube = np.array(list(itertools.product([0, 0.5, 1], repeat=3)), np.float32)
+  for pixels in (cube[None], images[0, ::4, ::4]):
+    expected = np.apply_along_axis(lambda rgb: shifted(*map(float, rgb)), -1, pixels)
+    # A dark pixel's hue is a quotient of small differences, but enters by its chroma.
+    np.testing.assert_allclose(
+      augment.adjust_hue(pixels, shift), expected, atol=ROUNDING
+    )
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.3, 2.0])
+def test_blur_equals_scipy(images, sigma):
+  for image in images:
+    expected = ndimage.gaussian_filter(
+      image.astype(np.float64), (sigma, sigma, 0), mode="nearest", radius=(6, 6, 0)
+    )
+    blurred = augment.gaussian_blur(image, sigma, radius=6)
+    np.testing.assert_allclose(blurred, expected, atol=ROUNDING)
+
+
+def test_blur_is_near_pil(images):
+  for image in images:
+    expected = floats(pil(image).filter(ImageFilter.GaussianBlur(2.0)))
+    error = np.abs(augment.gaussian_blur(image, 2.0, radius=6) - expected) / LEVEL
+    # PIL's is three box filters, each rounded to a level; it repeats the edge before
+    # each of them, which is another convention for the pixels near it.
+    assert error[6:-6, 6:-6].max() <= 6
+    assert error.mean() < 1
+
+
+def test_blur_reaches_beyond_a_small_image(images):
+  image = images[0, :4, :4]
+  expected = ndimage.gaussian_filter(
+    image.astype(np.float64), (2, 2, 0), mode="nearest", radius=(6, 6, 0)
+  )
+  blurred = augment.gaussian_blur(image, 2.0, radius=6)
+  np.testing.assert_allclose(blurred, expected, atol=ROUNDING)
+
+
+def test_solarize_equals_pil(images):
+  for image in images:
+    expected = floats(ImageOps.solarize(pil(image), threshold=128))
+    np.testing.assert_allclose(augment.solarize(image, 0.5), expected, atol=ROUNDING)
+
+
+def test_solarize_inverts_the_threshold_itself():
+  image = np.full((2, 2, 3), 0.25, np.float32)
+  np.testing.assert_array_equal(augment.solarize(image, 0.25), 0.75)
+
+
+def test_flip_equals_numpy(images):
+  for image in images:
+    np.testing.assert_array_equal(
+      augment.flip_horizontally(image), np.asarray(image)[:, ::-1]
+    )
+
+
+def by_hand(image, order, factors, shift):
+  for op in order:
+    luma = image @ np.array([0.299, 0.587, 0.114])
+    target = {
+      augment.BRIGHTNESS: 0.0,
+      augment.CONTRAST: luma.mean(),
+      augment.SATURATION: luma[..., None],
+    }
+    if op == augment.HUE:
+      hsv = color.rgb2hsv(image)
+      image = color.hsv2rgb(
+        np.concatenate([(hsv[..., :1] + shift) % 1, hsv[..., 1:]], -1)
+      )
+    else:
+      image = np.clip(factors[op] * image + (1 - factors[op]) * target[op], 0, 1)
+  return image
+
+
+def test_jitter_equals_its_composition_by_hand_in_all_24_orders(images):
+  orders = np.array(list(itertools.permutations(range(4))), np.int32)
+  factors, shift = np.array([1.6, 0.5, 1.7], np.float32), np.float32(0.13)
+  jittered = jax.jit(jax.vmap(augment.jitter, in_axes=(None, 0, None, None)))(
+    images[0], orders, factors, shift
+  )
+  for order, result in zip(orders, jittered, strict=True):
+    expected = by_hand(images[0].astype(np.float64), order, factors, shift)
+    # Contrast after hue: a slope of up to 1.7 * 1.6 upon the rounding.
+    np.testing.assert_allclose(result, expected, atol=5 * ROUNDING)
+  # Else the order would not have been seen: the nearest two differ visibly.
+  pairs = itertools.combinations(np.asarray(jittered), 2)
+  assert min(np.abs(one - other).max() for one, other in pairs) > 4 * LEVEL
+
+
+def test_jitter_equals_pil_in_one_order(images):
+  order = [augment.SATURATION, augment.HUE, augment.BRIGHTNESS, augment.CONTRAST]
+  picture = ImageEnhance.Color(pil(images[0])).enhance(0.7)
+  hsv = np.array(picture.convert("HSV"))
+  hsv[..., 0] += np.uint8(20)
+  picture = Image.fromarray(hsv, "HSV").convert("RGB")
+  picture = ImageEnhance.Brightness(picture).enhance(1.3)
+  expected = floats(ImageEnhance.Contrast(picture).enhance(0.6))
+  factors = jnp.array([1.3, 0.6, 0.7])
+  result = augment.jitter(images[0], jnp.array(order), factors, jnp.float32(20 / 256))
+  # Hue's 8 levels (above) times 1.3 * 0.6, and a level for each blend.
+  assert np.abs(result - expected).max() <= 10 * LEVEL
+
+
+def test_jitter_without_hue_equals_a_shift_of_zero(images):
+  order, factors = jnp.array([1, 3, 2, 0]), jnp.array([1.3, 0.6, 0.7])
+  with_hue = augment.jitter(images[0], order, factors, jnp.float32(0))
+  without = augment.jitter(images[0], order, factors, None)
+  np.testing.assert_allclose(with_hue, without, atol=ROUNDING)
+
+
+def test_all_24_orders_are_equally_likely():
+  draw = jax.vmap(functools.partial(augment.draw_jitter, policy=EVERYTHING))
+  orders, _, _ = draw(keys(4800))
+  _, counts = np.unique(orders, axis=0, return_counts=True)
+  assert len(counts) == 24
+  assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_strengths_are_uniform_around_the_identity():
+  policy = only(brightness=0.3, contrast=0.5, saturation=3.0, hue=0.1)
+  draw = jax.vmap(functools.partial(augment.draw_jitter, policy=policy))
+  _, factors, shift = draw(keys(4800))
+  values = (*np.asarray(factors).T, np.asarray(shift))
+  # No factor is negative, however strong: it would invert.
+  ranges = ((0.7, 1.3), (0.5, 1.5), (0.0, 4.0), (-0.1, 0.1))
+  for drawn, (low, high) in zip(values, ranges, strict=True):
+    assert stats.kstest(drawn, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    # KS is weak at the ends, where it would miss a range wrong by a percent.
+    np.testing.assert_allclose(
+      (drawn.min(), drawn.max()), (low, high), atol=0.002 * (high - low)
+    )
+
+
+def test_blur_sigma_is_uniform_in_its_range():
+  impulse = np.zeros((200, 17, 17, 3), np.float32)
+  impulse[:, 8, 8] = 1
+  policy = only(blur_probability=1.0, blur_sigma=(0.8, 1.6))
+  row = np.asarray(run(keys(200), impulse, policy))[..., 0].sum(1)
+  # The second moment of a sampled Gaussian cut at >= 3 sigmas: 3% low at the most.
+  sigmas = np.sqrt(row @ np.arange(-8, 9) ** 2)
+  assert stats.kstest(sigmas, "uniform", (0.8, 0.8)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", PROBABILITIES)
+def test_ops_happen_with_their_probability(images, name):
+  count, probability = 1000, 0.3
+  small = np.repeat(images[:1, ::16, ::16], count, 0)
+  policy = only(**{name: probability}, brightness=0.4, blur_sigma=(1.0, 2.0))
+  changed = np.any(np.asarray(run(keys(count), small, policy)) != small, axis=(1, 2, 3))
+  low, high = stats.binom.interval(1 - 1e-6, count, probability)
+  assert low <= changed.sum() <= high
+
+
+def test_ops_happen_independently():
+  count, image = 4000, np.zeros((2, 2, 3), np.float32)
+  image[:, 0] = [0.1, 0.2, 0.3]
+  policy = only(
+    grayscale_probability=0.5,
+    solarize_probability=0.5,
+    solarize_threshold=0.0,
+    flip_probability=0.5,
+  )
+  results = np.asarray(run(keys(count), np.repeat(image[None], count, 0), policy))
+  # Each leaves its own mark: no colour, a value above 0.3, the black column first.
+  gray = np.all(np.ptp(results, axis=-1) == 0, axis=(1, 2))
+  solarized = results.max((1, 2, 3)) > 0.3
+  corner = results[:, 0, 0, 0]
+  flipped = np.where(solarized, 1 - corner, corner) < 0.05
+  cells = np.bincount(4 * gray + 2 * solarized + flipped, minlength=8)
+  assert stats.chisquare(cells).pvalue > 1e-3
+
+
+def test_ops_come_in_the_order_of_moco(images, monkeypatch):
+  seen = []
+  for name in ("jitter", "to_grayscale", "gaussian_blur", "solarize"):
+    op = getattr(augment, name)
+    monkeypatch.setattr(
+      augment,
+      name,
+      lambda *a, op=op, name=name, **k: (seen.append(name), op(*a, **k))[1],
+    )
+  jax.eval_shape(functools.partial(augment.augment, policy=EVERYTHING), keys(3), images)
+  assert seen == ["jitter", "to_grayscale", "gaussian_blur", "solarize"]
+
+
+@pytest.mark.parametrize(
+  ("zeros", "op"),
+  [
+    (["jitter_probability"], "jitter"),
+    (["brightness", "contrast", "saturation", "hue"], "jitter"),
+    (["hue"], "adjust_hue"),
+    (["grayscale_probability"], "to_grayscale"),
+    (["blur_probability"], "gaussian_blur"),
+    (["solarize_probability"], "solarize"),
+    (["flip_probability"], "flip_horizontally"),
+  ],
+)
+def test_an_op_that_cannot_happen_is_not_traced(images, monkeypatch, zeros, op):
+  monkeypatch.delattr(augment, op)  # so that tracing it would fail
+  policy = dataclasses.replace(EVERYTHING, **dict.fromkeys(zeros, 0.0))
+  jax.eval_shape(functools.partial(augment.augment, policy=policy), keys(3), images)
+
+
+@pytest.mark.parametrize("jitter_probability", [0.0, 1.0])
+def test_a_policy_of_zeros_is_the_identity_bit_for_bit(images, jitter_probability):
+  policy = only(jitter_probability=jitter_probability)
+  np.testing.assert_array_equal(run(keys(3), images, policy), images)
+
+
+def test_leaving_an_op_out_keeps_the_draws_of_the_others(images):
+  small = np.repeat(images[:1, ::16, ::16], 64, 0)
+  flips = run(keys(64), small, only(flip_probability=0.5))
+  both = run(keys(64), small, only(flip_probability=0.5, grayscale_probability=1.0))
+  gray = jax.vmap(augment.to_grayscale)(flips)
+  np.testing.assert_allclose(both, gray, atol=ROUNDING)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(images):
+  batch, rngs = np.concatenate([images] * 3), keys(9)
+  together = run(rngs, batch, EVERYTHING)
+  for index in range(9):
+    row = slice(index, index + 1)
+    alone = run(rngs[row], batch[row], EVERYTHING)
+    differs = np.abs(alone - together[row]) > 10 * ROUNDING
+    # Another batch size may sum a mean in another order, after which the jitter's
+    # factors multiply by up to 3 each, and solarization may tip at its threshold.
+    assert differs.mean() < 1e-4
+
+
+def test_each_image_of_a_batch_draws_for_itself(images):
+  results = run(keys(9), np.repeat(images[:1], 9, 0), EVERYTHING)
+  assert len(np.unique(results, axis=0)) == 9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_results_are_finite_and_in_range(images, seed):
+  noise = np.random.default_rng(seed).random((3, 64, 64, 3), np.float32)
+  extremes = np.stack([np.zeros_like(noise[0]), np.ones_like(noise[0]), noise[0] > 0.5])
+  batch = np.concatenate([images, noise, extremes]).astype(np.float32)
+  results = run(keys(9, seed), batch, EVERYTHING)
+  assert results.dtype == jnp.float32
+  assert np.all((results >= 0) & (results <= 1))  # False for a NaN
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    ({"flip_probability": 1.5}, "flip_probability 1.5"),
+    ({"contrast": -0.1}, "negative"),
+    ({"hue": 0.6}, "hue 0.6"),
+    ({"blur_probability": 0.5}, "blur_sigma"),
+    ({"blur_probability": 0.5, "blur_sigma": (2.0, 1.0)}, "blur_sigma"),
+  ],
+)
+def test_a_policy_out_of_range_is_refused(values, message):
+  with pytest.raises(ValueError, match=message):
+    only(**values)
+
+
+def test_wrong_shapes_and_types_are_refused(images):
+  with pytest.raises(ValueError, match="one key for each of 3"):
+    augment.augment(keys(2), images, NOTHING)
+  with pytest.raises(ValueError, match="uint8"):
+    augment.augment(keys(3), (images * 255).astype(np.uint8), NOTHING)
