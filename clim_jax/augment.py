@@ -14,10 +14,18 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+
+from clim_jax.photometric import (
+  adjust_hue,
+  blend,
+  flip_horizontally,
+  gaussian_blur,
+  luma,
+  solarize,
+  to_grayscale,
+)
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL's mode "L"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,112 +177,12 @@ def jitter(
 
 
 def _blend_in_turn(image: jax.Array, order: jax.Array, factors: jax.Array) -> jax.Array:
-  def blend(image: jax.Array, turn: tuple[jax.Array, jax.Array]) -> tuple:
+  def take_turn(image: jax.Array, turn: tuple[jax.Array, jax.Array]) -> tuple:
     op, factor = turn
-    luma = _luma(image)
-    target = jnp.where(op == CONTRAST, jnp.mean(luma), luma)
-    return _blend(image, jnp.where(op == BRIGHTNESS, 0.0, target), factor), None
+    gray = luma(image)
+    target = jnp.where(op == CONTRAST, jnp.mean(gray), gray)
+    return blend(image, jnp.where(op == BRIGHTNESS, 0.0, target), factor), None
 
   # A scan keeps XLA from fusing the turns, and then recomputing all of them for each
-  # of their readers: on the CPU the whole policy took twice as long unrolled.
-  return jax.lax.scan(blend, image, (order, factors))[0]
-
-
-def adjust_brightness(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Multiplies by factor >= 0 and clips. [S, S, 3] float32 -> the same.
-
-  Reference: this and the next two, PIL's ImageEnhance and torchvision's ColorJitter.
-  """
-  return _blend(image, 0.0, factor)
-
-
-def adjust_contrast(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Blends with the mean luma, factor 0 giving that. [S, S, 3] float32 -> the same."""
-  return _blend(image, jnp.mean(_luma(image)), factor)
-
-
-def adjust_saturation(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Blends with the luma, factor 0 giving that. [S, S, 3] float32 -> the same."""
-  return _blend(image, _luma(image), factor)
-
-
-def adjust_hue(image: jax.Array, shift: ArrayLike) -> jax.Array:
-  """Turns the hue of HSV by a fraction of the circle, leaving saturation and value.
-
-  With value v, chroma c = max - min and hue h in [0, 6), each channel is
-  v - c clip(min(t, 4 - t), 0, 1) with t = (n + h) mod 6 and n = 5, 3, 1 for r, g, b:
-  neither a branch nor a table of sextants.
-
-  Args:
-    image: [S, S, 3] float32 in [0, 1].
-    shift: [] float32, any real; whole turns change nothing.
-
-  Returns:
-    [S, S, 3] float32 in [0, 1].
-  """
-  red, green, blue = jnp.split(image, 3, axis=-1)
-  value = jnp.maximum(jnp.maximum(red, green), blue)
-  chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
-  scale = 1 / jnp.where(chroma > 0, chroma, 1.0)  # a gray pixel has no hue to turn
-  hue = jnp.where(
-    value == red,
-    (green - blue) * scale,
-    jnp.where(value == green, 2 + (blue - red) * scale, 4 + (red - green) * scale),
-  )
-  channels = []
-  for offset in (5, 3, 1):
-    turned = offset + hue + 6 * shift
-    turned -= 6 * jnp.floor(turned / 6)  # jnp.mod is a remainder: four times slower
-    channels.append(value - chroma * jnp.clip(jnp.minimum(turned, 4 - turned), 0, 1))
-  return jnp.clip(jnp.concatenate(channels, axis=-1), 0, 1)
-
-
-def to_grayscale(image: jax.Array) -> jax.Array:
-  """Repeats the ITU-R 601 luma in the three channels. [S, S, 3] float32 -> the same."""
-  return jnp.clip(jnp.broadcast_to(_luma(image), image.shape), 0, 1)
-
-
-def gaussian_blur(image: jax.Array, sigma: ArrayLike, *, radius: int) -> jax.Array:
-  """Convolves each channel with a Gaussian, the edge pixels repeated outwards.
-
-  Along both axes it multiplies by one banded [S, S] matrix. With a kernel per image, a
-  convolution would be a grouped one, slow everywhere; a sum of shifted images made
-  the whole MoCo v2 policy 1.8 times as long on a TPU v4, by its compiler's estimate.
-
-  Args:
-    image: [S, S, 3] float32 in [0, 1].
-    sigma: standard deviation in pixels, whatever the side, [] float32 > 0.
-    radius: the kernel has 2 radius + 1 taps; three sigmas hold 99.7% of its mass.
-
-  Returns:
-    [S, S, 3] float32 in [0, 1].
-
-  Reference: SimCLR (Chen et al. 2020, arXiv 2002.05709), appendix A, at 224 pixels.
-  """
-  offsets, side = jnp.arange(-radius, radius + 1), len(image)
-  weights = jax.nn.softmax(-0.5 * (offsets / sigma) ** 2)
-  sources = jnp.clip(offsets[:, None] + jnp.arange(side)[None], 0, side - 1)
-  # Full precision, or an accelerator would round the picture to a few bits.
-  einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-  blur = einsum("t,tij->ij", weights, jax.nn.one_hot(sources, side))
-  return jnp.clip(einsum("ih,jw,hwc->ijc", blur, blur, image), 0, 1)
-
-
-def solarize(image: jax.Array, threshold: ArrayLike) -> jax.Array:
-  """Inverts the values at or above the threshold. [S, S, 3] float32 -> the same."""
-  return jnp.where(image >= threshold, 1 - image, image)
-
-
-def flip_horizontally(image: jax.Array) -> jax.Array:
-  """Mirrors left and right. [S, S, 3] float32 -> the same."""
-  return image[:, ::-1]
-
-
-def _luma(image: jax.Array) -> jax.Array:
-  # A sum rather than a matmul, which TPUs and GPUs would round to fewer bits.
-  channels = jnp.split(image, 3, axis=-1)
-  return sum(weight * channel for weight, channel in zip(_LUMA, channels, strict=True))
-
-
-def _blend(image: jax.Array, target: ArrayLike, factor: ArrayLike) -> jax.Array:
-  return jnp.clip(factor * image + (1 - factor) * target, 0, 1)
+  # of their readers.
+  return jax.lax.scan(take_turn, image, (order, factors))[0]

@@ -22,8 +22,9 @@ from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
 from clim_jax.selection.refresh import Selection
 from clim_jax.train import optim
+from clim_jax.train.objective import Recipe
 from clim_jax.train.state import TrainState, init_state
-from clim_jax.train.step import Recipe, make_replica_step, make_train_step
+from clim_jax.train.step import make_replica_step, make_train_step
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def open_experiment(config: ConfigDict) -> Experiment:
     ConfigError: a value that cannot work with these devices or data.
   """
   mesh = sharding.make_mesh()
-  limits.check_config(config, devices=mesh.devices.size, processes=jax.process_count())
+  limits.check_config(config, devices=mesh.devices.size)
   data = config.data
   train, test = load_source(
     data.source,

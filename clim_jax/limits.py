@@ -11,7 +11,7 @@ from clim_jax.selection.positives import RULES
 from clim_jax.train.optim import OPTIMIZERS
 
 
-def check_config(config: ConfigDict, *, devices: int, processes: int) -> None:
+def check_config(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for values that cannot work on this many devices."""
   _check_choices(config)
   _check_views(config)
@@ -22,8 +22,6 @@ def check_config(config: ConfigDict, *, devices: int, processes: int) -> None:
       f"evaluation.batch_size {config.evaluation.batch_size} must divide by "
       f"{devices} devices"
     )
-  if devices % processes:
-    raise ConfigError(f"{devices} devices do not divide by {processes} processes")
 
 
 def check_against_data(config: ConfigDict, num_images: int) -> None:
@@ -108,8 +106,12 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
 
 
 def _check_ranges(config: ConfigDict) -> None:
-  positive: Callable[[float], bool] = lambda value: value > 0
-  share: Callable[[float], bool] = lambda value: 0 <= value <= 1
+  def positive(value: float) -> bool:
+    return value > 0
+
+  def share(value: float) -> bool:
+    return 0 <= value <= 1
+
   ranges: dict[str, tuple[Callable[[float], bool], str]] = {
     "epochs": (positive, "> 0"),
     "moco.temperature": (positive, "> 0"),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def info_nce(
@@ -21,7 +22,8 @@ def info_nce(
   Reference: He et al. 2020 (arXiv 1911.05722), equation 1.
   """
   positive = jnp.sum(query * key, axis=-1, keepdims=True) / temperature
-  negative = query @ negatives.T / temperature
+  # The default precision of accelerators would round q·n to 8 or 10 bits.
+  negative = jnp.dot(query, negatives.T, precision=lax.Precision.HIGHEST) / temperature
   logits = jnp.concatenate([positive, negative], axis=-1)
   return jax.nn.logsumexp(logits, axis=-1) - positive[:, 0]
 

@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
   config = base.get_config()
   config.name = "digits"
   config.epochs = 60
-  config.batch_size = 128
+  config.batch_size = 64  # 22 steps an epoch: so few images want many steps
 
   config.data.source = "digits"
   config.data.pixel_mean = (0.3, 0.3, 0.3)
@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
   config.model.width = 32
   config.model.hidden_dim = 512
 
+  config.moco.temperature = 0.1
   config.moco.queue_size = 1024
   config.moco.momentum = 0.99
 
@@ -36,6 +37,7 @@ def get_config() -> ConfigDict:
   config.selection.num_centers = 40
 
   config.optimizer.learning_rate = 0.12
+  config.optimizer.warmup_epochs = 4.0
 
   config.log.every_steps = 20
   config.evaluation.knn_neighbours = 20

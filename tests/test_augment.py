@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy import ndimage, stats
 from skimage import color, data
 
-from clim_jax import augment
+from clim_jax import augment, photometric
 
 NOTHING = augment.Policy(
   jitter_probability=0.0,
@@ -84,11 +84,11 @@ def images():
 @pytest.mark.parametrize(
   ("op", "enhance", "levels"),
   [
-    (augment.adjust_brightness, ImageEnhance.Brightness, 1.0),
+    (photometric.adjust_brightness, ImageEnhance.Brightness, 1.0),
     # PIL also rounds the mean to a level, of which |1 - factor| <= 1 enters.
-    (augment.adjust_contrast, ImageEnhance.Contrast, 1.5),
+    (photometric.adjust_contrast, ImageEnhance.Contrast, 1.5),
     # PIL also rounds the luma to a level.
-    (augment.adjust_saturation, ImageEnhance.Color, 1.5),
+    (photometric.adjust_saturation, ImageEnhance.Color, 1.5),
   ],
 )
 def test_blends_equal_pil(images, op, enhance, levels, factor):
@@ -102,7 +102,9 @@ def test_grayscale_equals_pil(images):
   for image in images:
     expected = floats(pil(image).convert("L"))[..., None].repeat(3, axis=-1)
     # PIL rounds, in fixed point: half a level and a little.
-    np.testing.assert_allclose(augment.to_grayscale(image), expected, atol=0.51 * LEVEL)
+    np.testing.assert_allclose(
+      photometric.to_grayscale(image), expected, atol=0.51 * LEVEL
+    )
 
 
 @pytest.mark.parametrize("turns", [-64, 13, 100])
@@ -111,7 +113,7 @@ def test_hue_equals_pil(images, turns):
     hsv = np.array(pil(image).convert("HSV"))
     hsv[..., 0] += np.uint8(turns % 256)  # wraps around, as the circle does
     expected = floats(Image.fromarray(hsv, "HSV").convert("RGB"))
-    error = np.abs(augment.adjust_hue(image, turns / 256) - expected) / LEVEL
+    error = np.abs(photometric.adjust_hue(image, turns / 256) - expected) / LEVEL
     # PIL truncates hue and saturation to 8 bits: an error of one in hue is 6/256 of
     # the chroma, at most 6 levels, in saturation 1 level; another for the way back.
     assert error.max() <= 8
@@ -130,7 +132,7 @@ def test_hue_equals_colorsys(images, shift):
     expected = np.apply_along_axis(lambda rgb: shifted(*map(float, rgb)), -1, pixels)
     # A dark pixel's hue is a quotient of small differences, but enters by its chroma.
     np.testing.assert_allclose(
-      augment.adjust_hue(pixels, shift), expected, atol=ROUNDING
+      photometric.adjust_hue(pixels, shift), expected, atol=ROUNDING
     )
 
 
@@ -140,14 +142,14 @@ def test_blur_equals_scipy(images, sigma):
     expected = ndimage.gaussian_filter(
       image.astype(np.float64), (sigma, sigma, 0), mode="nearest", radius=(6, 6, 0)
     )
-    blurred = augment.gaussian_blur(image, sigma, radius=6)
+    blurred = photometric.gaussian_blur(image, sigma, radius=6)
     np.testing.assert_allclose(blurred, expected, atol=ROUNDING)
 
 
 def test_blur_is_near_pil(images):
   for image in images:
     expected = floats(pil(image).filter(ImageFilter.GaussianBlur(2.0)))
-    error = np.abs(augment.gaussian_blur(image, 2.0, radius=6) - expected) / LEVEL
+    error = np.abs(photometric.gaussian_blur(image, 2.0, radius=6) - expected) / LEVEL
     # PIL's is three box filters, each rounded to a level; it repeats the edge before
     # each of them, which is another convention for the pixels near it.
     assert error[6:-6, 6:-6].max() <= 6
@@ -159,25 +161,27 @@ def test_blur_reaches_beyond_a_small_image(images):
   expected = ndimage.gaussian_filter(
     image.astype(np.float64), (2, 2, 0), mode="nearest", radius=(6, 6, 0)
   )
-  blurred = augment.gaussian_blur(image, 2.0, radius=6)
+  blurred = photometric.gaussian_blur(image, 2.0, radius=6)
   np.testing.assert_allclose(blurred, expected, atol=ROUNDING)
 
 
 def test_solarize_equals_pil(images):
   for image in images:
     expected = floats(ImageOps.solarize(pil(image), threshold=128))
-    np.testing.assert_allclose(augment.solarize(image, 0.5), expected, atol=ROUNDING)
+    np.testing.assert_allclose(
+      photometric.solarize(image, 0.5), expected, atol=ROUNDING
+    )
 
 
 def test_solarize_inverts_the_threshold_itself():
   image = np.full((2, 2, 3), 0.25, np.float32)
-  np.testing.assert_array_equal(augment.solarize(image, 0.25), 0.75)
+  np.testing.assert_array_equal(photometric.solarize(image, 0.25), 0.75)
 
 
 def test_flip_equals_numpy(images):
   for image in images:
     np.testing.assert_array_equal(
-      augment.flip_horizontally(image), np.asarray(image)[:, ::-1]
+      photometric.flip_horizontally(image), np.asarray(image)[:, ::-1]
     )
 
 
@@ -338,7 +342,7 @@ def test_leaving_an_op_out_keeps_the_draws_of_the_others(images):
   small = np.repeat(images[:1, ::16, ::16], 64, 0)
   flips = run(keys(64), small, only(flip_probability=0.5))
   both = run(keys(64), small, only(flip_probability=0.5, grayscale_probability=1.0))
-  gray = jax.vmap(augment.to_grayscale)(flips)
+  gray = jax.vmap(photometric.to_grayscale)(flips)
   np.testing.assert_allclose(both, gray, atol=ROUNDING)
 
 

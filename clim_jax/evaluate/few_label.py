@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from clim_jax.evaluate.linear import fit_logistic, head_accuracies
+from clim_jax.evaluate.heads import fit_logistic, head_accuracies
 
 
 def class_balanced_subset(
@@ -84,7 +84,7 @@ def few_label_probe(
     num_classes: number of classes.
     labels_per_class: training rows drawn from each class.
     seeds: one draw, and one classifier, for each.
-    regulariser: weight of the penalty, see `linear.fit_logistic`.
+    regulariser: weight of the penalty, see `heads.fit_logistic`.
     max_iterations: bound on the L-BFGS steps.
 
   Returns:

@@ -16,7 +16,9 @@ class Encoded(NamedTuple):
 
 def unit_norm(x: jax.Array) -> jax.Array:
   """Rows of x, [..., D], divided by their L2 norm; zero rows stay zero."""
-  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+  # The bound stands inside the root, whose gradient at 0 is infinite.
+  squared = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x / jnp.sqrt(jnp.maximum(squared, 1e-24))
 
 
 class Encoder(nn.Module):
@@ -50,12 +52,19 @@ class Encoder(nn.Module):
       self.dtype,
       name="backbone",
     )(images, train=train)
-    hidden = nn.relu(_dense(self.hidden_dim, self.dtype, "projection1")(features))
-    projected = _dense(self.embedding_dim, self.dtype, "projection2")(hidden)
+    hidden = _dense(features, self.hidden_dim, self.dtype, "projection1")
+    projected = _dense(nn.relu(hidden), self.embedding_dim, self.dtype, "projection2")
     return Encoded(features, unit_norm(projected.astype(jnp.float32)))
 
 
-def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
-  """PyTorch's default initialisation, which MoCo's head relies on."""
-  uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-  return nn.Dense(features, dtype=dtype, kernel_init=uniform, name=name)
+def _dense(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:
+  """With PyTorch's default initialisation, which MoCo's head relies on."""
+  bound = x.shape[-1] ** -0.5
+
+  def uniform(rng: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return jax.random.uniform(rng, shape, dtype, -bound, bound)
+
+  dense = nn.Dense(
+    features, dtype=dtype, kernel_init=uniform, bias_init=uniform, name=name
+  )
+  return dense(x)

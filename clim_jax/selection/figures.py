@@ -58,8 +58,8 @@ def selection_figures(
     figures["turnover"] = _mean(new, positives.count > 0)
   if labels is not None:
     if neighbours is not None:
-      same = (labels[neighbours] == labels[:, None]) & (neighbours != NO_NEIGHBOUR)
-      figures["knn_precision"] = float(same.sum() / (neighbours != NO_NEIGHBOUR).sum())
+      same = labels[neighbours] == labels[:, None]
+      figures["knn_precision"] = _mean(same, neighbours != NO_NEIGHBOUR)
     same_label = _matches(labels[positives.ids], positives, labels)
     share = same_label / np.maximum(positives.count, 1)
     figures["positives_precision"] = _mean(share, positives.count > 0)

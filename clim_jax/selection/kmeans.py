@@ -83,9 +83,9 @@ def _update(
   num_centers: int,
 ) -> jax.Array:
   """Normalised sums of the members, empty clusters re-seeded, [C, D]."""
-  weight = valid.astype(bank.dtype)
-  sums = jax.ops.segment_sum(bank * weight[:, None], assignment, num_centers)
-  counts = jax.ops.segment_sum(weight, assignment, num_centers)
+  members = jnp.where(valid, assignment, num_centers)  # out of range: not summed
+  sums = jax.ops.segment_sum(bank, members, num_centers)
+  counts = jnp.bincount(members, length=num_centers)
   sums, counts = lax.psum((sums, counts), AXIS)
 
   outliers = _furthest_rows(jnp.where(valid, closeness, jnp.inf), num_centers)

@@ -87,6 +87,7 @@ def _merge_best(
 ) -> tuple[jax.Array, jax.Array]:
   """The best M of the running lists [q, M] and of new scores [q, columns]."""
   keep = best[0].shape[1]
+  scores = jnp.where(scores == 0, 0.0, scores)  # top_k takes −0 for less than 0
   # top_k is stable, so within a block equal scores already come by rising id;
   # across blocks the sort on (score, id) makes the order of arrival irrelevant.
   scores, positions = lax.top_k(scores, min(keep, scores.shape[1]))

@@ -1,7 +1,7 @@
 """The CLIM train step, written for one replica of the axis "data"."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,37 +9,12 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
-from clim_jax import key_queue, losses, mixture, rng, sharding
-from clim_jax.augment import Policy
+from clim_jax import key_queue, mixture, rng, sharding
 from clim_jax.batch import Batch
 from clim_jax.models.encoder import Encoder
+from clim_jax.train.objective import Anchors, Metrics, Recipe, clim_loss
 from clim_jax.train.state import TrainState, ema
 from clim_jax.train.views import Role, View, gather, make_roles
-
-Metrics = dict[str, jax.Array]
-
-
-class Recipe(NamedTuple):
-  """What one step does; see configs/base.py for the values' meaning."""
-
-  temperature: float
-  policy: Policy
-  mixture: str
-  alpha: float
-  mixed_weight: float
-  symmetric: bool
-  accumulate_steps: int
-
-
-class _Anchors(NamedTuple):
-  """What the loss of some query rows needs: a slice of a role, keys encoded."""
-
-  queries: tuple[View, ...]
-  positives: tuple[View, ...]
-  mixing_rngs: tuple[jax.Array, ...]  # one [b] a side; () if nothing is mixed
-  keys: jax.Array  # of the anchors, [b, D] float32
-  positive_keys: jax.Array | None  # [b, D] float32
-  has_positive: jax.Array  # [b] bool
 
 
 def make_train_step(
@@ -97,7 +72,7 @@ def make_replica_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.query_params)
     new_keys = jnp.concatenate([gather(role_anchors.keys) for role_anchors in anchors])
     metrics["key_momentum"] = momentum
-    metrics["gradient_norm"] = optax.global_norm(grads)
+    metrics["gradient_norm"] = optax.tree.norm(grads)
     new_state = TrainState(
       step=state.step + 1,
       query_params=optax.apply_updates(state.query_params, updates),
@@ -114,7 +89,7 @@ def make_replica_step(
 
 def _encode_keys(
   encoder: Encoder, variables: Any, role: Role, recipe: Recipe
-) -> tuple[_Anchors, Any]:
+) -> tuple[Anchors, Any]:
   """Keys of a role, gathered over replicas and put in the order of its queries."""
 
   def encode(view: View) -> tuple[jax.Array, Any]:
@@ -132,13 +107,13 @@ def _encode_keys(
   # Positives leave no trace in the running statistics: a batch in which no anchor
   # has one then gives the very state that plain MoCo v2 gives.
   positive_keys = None if role.positive_key is None else encode(role.positive_key)[0]
-  anchors = _Anchors(
+  anchors = Anchors(
     role.queries, role.positives, (), keys, positive_keys, role.has_positive
   )
   return anchors, stats
 
 
-def _with_mixing(anchors: _Anchors, step_rng: jax.Array, recipe: Recipe) -> _Anchors:
+def _with_mixing(anchors: Anchors, step_rng: jax.Array, recipe: Recipe) -> Anchors:
   """Adds the draws of the mixture, where images are mixed."""
   if anchors.positive_keys is None or recipe.mixture not in mixture.MIXTURES:
     return anchors
@@ -153,14 +128,14 @@ def _gradients(
   encoder: Encoder,
   params: Any,
   stats: Any,
-  roles: list[_Anchors],
+  roles: list[Anchors],
   negatives: jax.Array,
   recipe: Recipe,
 ) -> tuple[Any, Any, Metrics]:
   """This replica's gradient, running statistics and metrics, means over parts."""
 
-  def loss(params: Any, parts: list[_Anchors]) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    outs = [_role_loss(encoder, params, stats, p, negatives, recipe) for p in parts]
+  def loss(params: Any, parts: list[Anchors]) -> tuple[jax.Array, tuple[Any, Metrics]]:
+    outs = [clim_loss(encoder, params, stats, p, negatives, recipe) for p in parts]
     total, new_stats, metrics = _mean_trees(outs)
     return total, (new_stats, metrics)
 
@@ -171,7 +146,7 @@ def _gradients(
     grads, (new_stats, metrics) = differentiate(params, roles)
     return grads, new_stats, metrics
 
-  def add(total: Any, part: list[_Anchors]) -> tuple[Any, None]:
+  def add(total: Any, part: list[Anchors]) -> tuple[Any, None]:
     return jax.tree.map(jnp.add, total, differentiate(params, part)), None
 
   split = _split(roles, parts)
@@ -181,77 +156,6 @@ def _gradients(
   total, _ = lax.scan(add, sharding.varying(zeros), split)
   grads, (new_stats, metrics) = jax.tree.map(lambda x: x / parts, total)
   return grads, new_stats, metrics
-
-
-def _role_loss(
-  encoder: Encoder,
-  params: Any,
-  stats: Any,
-  anchors: _Anchors,
-  negatives: jax.Array,
-  recipe: Recipe,
-) -> tuple[jax.Array, Any, Metrics]:
-  """CLIM's loss of some query rows: mean over sides and rows."""
-
-  def encode(images: jax.Array) -> tuple[jax.Array, Any]:
-    encoded, updated = encoder.apply(
-      {"params": params, "batch_stats": stats},
-      images,
-      train=True,
-      mutable=["batch_stats"],
-    )
-    return encoded.embedding, updated["batch_stats"]
-
-  by_side, new_stats, ratios = [], None, []
-  for side, view in enumerate(anchors.queries):
-    images = view.pixels(recipe.policy)
-    query, updated = encode(images)
-    # Running statistics serve evaluation, which sees whole images at the largest
-    # side: smaller crops and mixtures are kept out of them.
-    new_stats = updated if side == 0 else new_stats
-    plain = losses.info_nce(
-      query, anchors.keys, negatives, temperature=recipe.temperature
-    )
-    if side == 0:
-      accuracy = _contrast_accuracy(query, anchors.keys, negatives)
-    if anchors.positive_keys is None:
-      by_side.append(plain)
-      continue
-    if anchors.mixing_rngs:
-      partner = anchors.positives[side].pixels(recipe.policy)
-      mixed_images, ratio = mixture.mix(
-        recipe.mixture, anchors.mixing_rngs[side], images, partner, alpha=recipe.alpha
-      )
-      mixed_query, _ = encode(mixed_images)
-    else:  # the positive's key as it is: nothing of the mixed term is the anchor's
-      mixed_query, ratio = query, jnp.zeros_like(plain)
-    ratios.append(ratio.mean())
-    mixed = losses.mixed_info_nce(
-      mixed_query,
-      anchors.keys,
-      anchors.positive_keys,
-      ratio,
-      negatives,
-      temperature=recipe.temperature,
-    )
-    has_positive = anchors.has_positive
-    weight = recipe.mixed_weight
-    by_side.append(losses.combine(plain, mixed, has_positive, mixed_weight=weight))
-
-  loss = jnp.mean(jnp.stack(by_side))
-  metrics = {"loss": loss, "contrast_accuracy": accuracy}
-  if ratios:
-    metrics["mixture_ratio"] = jnp.mean(jnp.stack(ratios))
-    metrics["positive_share"] = jnp.mean(anchors.has_positive.astype(jnp.float32))
-  return loss, new_stats, metrics
-
-
-def _contrast_accuracy(
-  query: jax.Array, keys: jax.Array, negatives: jax.Array
-) -> jax.Array:
-  """Share of queries nearer to their own key than to every negative."""
-  own = jnp.sum(query * keys, axis=-1)
-  return jnp.mean(own > jnp.max(query @ negatives.T, axis=-1), dtype=jnp.float32)
 
 
 def _split(tree: Any, parts: int) -> Any:

@@ -5,13 +5,12 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from clim_jax.evaluate.linear import (
-  _fit_learning_rates,
-  _fit_regularisers,
+from clim_jax.evaluate.heads import (
+  fit_learning_rates,
+  fit_regularisers,
   head_accuracies,
-  linear_probe,
-  split_rows,
 )
+from clim_jax.evaluate.linear import linear_probe, split_rows
 
 REGULARISERS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 SETTINGS = {
@@ -64,7 +63,7 @@ def test_lbfgs_agrees_with_scikit_learn(digits):
   # The rows and settings of the probe below, to share its compiled program.
   rows = split_rows(train_labels, validation_fraction=0.2, seed=0)[0]
   train, train_labels = train[rows], train_labels[rows]
-  heads = _fit_regularisers(
+  heads = fit_regularisers(
     train,
     train_labels,
     np.float32(REGULARISERS),
@@ -143,7 +142,7 @@ def test_sgd_follows_momentum_and_decay_by_hand():
   train = (np.float32([[1]] * 2), np.int32([0, 0]))
   test = (np.float32([[1]]), np.int32([0]))
   settings = {"num_classes": 2, "epochs": 10, "batch_size": 8}
-  heads = _fit_learning_rates(
+  heads = fit_learning_rates(
     *train, np.float32([0.1, 1.0]), rng=jax.random.key(0), **settings
   )
   for head, rate in zip(np.asarray(heads), (0.1, 1.0), strict=True):

@@ -1,0 +1,26 @@
+"""CIFAR-10 as `.npz` arrays; the README shows the command that makes them.
+
+python main.py --config=configs/cifar10.py --config.data.path=train.npz \
+  --config.data.test_path=test.npz --workdir=runs/cifar10
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  config.name = "cifar10"
+
+  config.data.source = "npz"
+  config.data.pixel_mean = (0.491, 0.482, 0.447)
+  config.data.pixel_std = (0.247, 0.243, 0.262)
+
+  config.augment.blur_probability = 0.0  # 32 pixels are blurred enough
+
+  config.moco.queue_size = 4096
+  config.moco.momentum = 0.99
+
+  config.selection.num_centers = 200
+  return config

@@ -1,0 +1,22 @@
+"""MoCo v2 with multi-resolution crops and no selection, on ImageNet.
+
+The arm to hold CLIM against: multi-resolution alone brings relatives of CLIM several
+points, which must not be credited to selection.
+
+python main.py --config=configs/moco_v2_multires_imagenet.py \
+  --config.data.path=/data/imagenet --workdir=/runs/moco_v2_multires
+"""
+
+from ml_collections import ConfigDict
+
+from configs import moco_v2_imagenet
+
+
+def get_config() -> ConfigDict:
+  config = moco_v2_imagenet.get_config()
+  config.name = "moco_v2_multires_imagenet"
+  # Sides and scales of CLSA and HCSC; which ones CLIM used is not known.
+  config.views.sides = (224, 192, 160, 128, 96)
+  config.views.min_scales = (0.2, 0.172, 0.143, 0.114, 0.086)
+  config.views.max_scales = (1.0, 0.86, 0.715, 0.571, 0.429)
+  return config

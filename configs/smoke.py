@@ -1,0 +1,20 @@
+"""Every part of a run in under a minute on two CPU cores; its figures mean nothing."""
+
+from ml_collections import ConfigDict
+
+from configs import digits
+
+
+def get_config() -> ConfigDict:
+  config = digits.get_config()
+  config.name = "smoke"
+  config.epochs = 4
+  config.views.sides = (8,)
+  config.views.evaluation_side = 8
+  config.model.width = 8
+  config.selection.warmup_epochs = 1
+  config.selection.refresh_epochs = 2
+  config.log.every_steps = 5
+  config.checkpoint.every_epochs = 2
+  config.evaluation.probe_iterations = 50
+  return config

@@ -1,0 +1,220 @@
+"""Whole small runs: every config, every arm, resuming, and evaluation anew."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from clim_jax import configuration, launch
+from clim_jax.configuration import ConfigError
+from clim_jax.experiment import open_experiment
+from clim_jax.train.checkpoints import Checkpoints
+
+ROOT = pathlib.Path(__file__).parent.parent
+IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+  rng = np.random.default_rng(0)
+  path = tmp_path_factory.mktemp("arrays") / "train.npz"
+  images = rng.integers(0, 256, (IMAGES, SIDE, SIDE, 3), dtype=np.uint8)
+  np.savez(path, image=images, label=np.arange(IMAGES) % CLASSES)
+  return path
+
+
+def small(name, path, *, evaluates=False, **changes):
+  """A config shrunk to two epochs of two steps; the second epoch has positives.
+
+  Without the draws of the augmentations and without evaluation, unless asked for:
+  they would take most of the compile time.
+  """
+  config = configuration.load(str(ROOT / "configs" / f"{name}.py"))
+  config.epochs, config.batch_size = 2, 16
+  config.data.update(source="npz", path=str(path), test_fraction=0.0)
+  config.data.test_path = str(path) if evaluates else ""
+  config.views.sides = tuple(8 - side for side in range(len(config.views.sides)))
+  config.views.evaluation_side = 8
+  if not evaluates:
+    config.augment.update(jitter_probability=0.0, blur_probability=0.0)
+  config.model.update(backbone="resnet_small", width=2, batch_norm_groups=8)
+  config.model.update(hidden_dim=8, embedding_dim=4)
+  config.moco.queue_size = 32
+  config.selection.update(num_neighbours=6, num_centers=3, warmup_epochs=1)
+  config.selection.kmeans_iterations = 2
+  config.log.update(every_steps=1, tensorboard=False)
+  config.checkpoint.every_epochs = 1
+  config.evaluation.update(batch_size=16, knn_neighbours=5, probe_iterations=5)
+  config.evaluation.update(few_labels=(1,), few_label_seeds=(0, 1))
+  config.evaluation.probe_epochs = 2
+  for key, value in changes.items():
+    section, name = key.split("__")
+    config[section][name] = value
+  return config
+
+
+def run(config, workdir, mode="pretrain"):
+  launch.run(config, mode, workdir)
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+
+
+# ImageNet's ResNet-50 at five sides compiles for minutes; every config has the small
+# network here, and the ImageNet ones their own in the slow test below.
+@pytest.mark.parametrize(
+  "name", [path.stem for path in sorted((ROOT / "configs").glob("*.py"))]
+)
+def test_every_config_trains(name, arrays, tmp_path):
+  config = small(name, arrays)
+  records = run(config, tmp_path)
+  assert [record["step"] for record in records] == [1, 2, 3, 4]
+  assert all(np.isfinite(record["loss"]) for record in records)
+  selects = config.selection.rule != "none"
+  assert ("positive_share" in records[-1]) == selects
+  assert ("selection/empty_share" in records[-1]) == selects
+  assert "selection/empty_share" not in records[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "name", ["moco_v2_imagenet", "moco_v2_multires_imagenet", "clim_imagenet"]
+)
+def test_imagenet_configs_train_at_their_own_depth(name, arrays, tmp_path):
+  config = small(name, arrays)
+  config.model.backbone = "resnet50"
+  records = run(config, tmp_path)
+  assert all(np.isfinite(record["loss"]) for record in records)
+
+
+@pytest.mark.parametrize(
+  "rule", ["knn", "cluster", "cluster_closer", "knn_cluster", "center_wise"]
+)
+def test_every_selection_arm_trains(rule, arrays, tmp_path):
+  records = run(small("base", arrays, selection__rule=rule), tmp_path)
+  assert 0 <= records[-1]["positive_share"] <= 1
+  assert records[-1]["selection/mean_positives"] > 0
+  expects_clusters = rule != "knn"
+  assert ("selection/cluster_max" in records[-1]) == expects_clusters
+
+
+@pytest.mark.parametrize("mixture", ["mixup", "direct"])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_every_mixture_trains_in_both_losses(mixture, symmetric, arrays, tmp_path):
+  config = small(
+    "base",
+    arrays,
+    mixture__kind=mixture,
+    moco__symmetric=symmetric,
+    moco__momentum_schedule="cosine",
+  )
+  records = run(config, tmp_path)
+  assert np.isfinite(records[-1]["loss"])
+  assert records[-1]["key_momentum"] > records[0]["key_momentum"]
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
+def test_every_optimizer_trains(optimizer, arrays, tmp_path):
+  config = small(
+    "base",
+    arrays,
+    optimizer__name=optimizer,
+    optimizer__decay_all=False,
+  )
+  records = run(config, tmp_path)
+  assert np.isfinite(records[-1]["loss"])
+
+
+def newest_state(config, workdir):
+  experiment = open_experiment(config)
+  checkpoints = Checkpoints(workdir / "checkpoints")
+  restored = checkpoints.restore(checkpoints.newest(), experiment.init_state())
+  checkpoints.close()
+  return jax.device_get(restored)
+
+
+def test_two_steps_then_restored_two_more_equal_four(arrays, tmp_path):
+  config = small("base", arrays)
+  config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
+  config.selection.refresh_epochs = 2
+  whole, halves = tmp_path / "whole", tmp_path / "halves"
+  config.checkpoint.keep = 10
+  whole_records = run(config, whole)
+  run(config, halves)
+  # As if the run had died after step 4, with later lines already logged.
+  for step in (6, 8):
+    _remove(halves / "checkpoints" / str(step))
+  halves_records = run(config, halves)
+  for a, b in zip(
+    jax.tree.leaves(newest_state(config, whole)),
+    jax.tree.leaves(newest_state(config, halves)),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(a, b)
+  losses = [[r["loss"] for r in records] for records in (whole_records, halves_records)]
+  assert losses[0] == losses[1]
+
+
+def _remove(path):
+  for child in path.iterdir():
+    _remove(child) if child.is_dir() else child.unlink()
+  path.rmdir()
+
+
+def test_resuming_with_another_config_names_the_keys(arrays, tmp_path):
+  config = small("base", arrays, selection__rule="none")
+  run(config, tmp_path)
+  config.moco.temperature = 0.5
+  config.selection.num_neighbours = 5
+  with pytest.raises(ConfigError, match=r"(?s)0\.2 → 0\.5.*num_neighbours: 6 → 5"):
+    run(config, tmp_path)
+  config = small("base", arrays, selection__rule="none")
+  config.log.every_steps = 3
+  run(config, tmp_path)  # what does not shape training may change
+
+
+def test_evaluation_restores_a_step_and_reproduces_the_figures(arrays, tmp_path):
+  config = small("base", arrays, evaluates=True, selection__rule="none")
+  run(config, tmp_path)
+  path = tmp_path / "evaluation.json"
+  figures = path.read_text()
+  assert set(json.loads(figures)) >= {"protocol", "network", "raw_pixels", "step"}
+  path.unlink()
+  run(config, tmp_path, "evaluate")
+  assert path.read_text() == figures
+  config.evaluation.step = 2
+  run(config, tmp_path, "evaluate")
+  assert json.loads(path.read_text())["step"] == 2
+  config.evaluation.step = 3
+  with pytest.raises(FileNotFoundError, match=r"there are \[2, 4\]"):
+    run(config, tmp_path, "evaluate")
+
+
+def test_evaluating_an_empty_workdir_is_refused(tmp_path):
+  config = configuration.load(str(ROOT / "configs" / "digits.py"))
+  with pytest.raises(ConfigError, match="holds no run"):
+    launch.run(config, "evaluate", tmp_path)
+
+
+def test_labels_never_reach_pretraining(arrays, tmp_path):
+  config = small("base", arrays)
+  run(config, tmp_path / "labelled")
+  with np.load(arrays) as file:
+    np.savez(tmp_path / "unlabelled.npz", image=file["image"])
+  unlabelled = small("base", tmp_path / "unlabelled.npz")
+  records = run(unlabelled, tmp_path / "unlabelled")
+  assert "selection/knn_precision" not in records[-1]
+  assert not (tmp_path / "unlabelled" / "evaluation.json").exists()
+  for a, b in zip(
+    jax.tree.leaves(newest_state(config, tmp_path / "labelled")),
+    jax.tree.leaves(newest_state(unlabelled, tmp_path / "unlabelled")),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_diverged_loss_stops_the_run_and_says_what_to_do(arrays, tmp_path):
+  config = small("base", arrays, selection__rule="none")
+  config.optimizer.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match=r"lower optimizer\.learning_rate"):
+    run(config, tmp_path)
