@@ -1,5 +1,6 @@
 """From a config to the objects of a run: the one place that reads both."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -123,15 +124,16 @@ class Experiment:
     )
 
   def init_state(self) -> TrainState:
-    """The first state, on every device."""
-    state = init_state(
+    """The first state, on every device; one program instead of one an operation."""
+    init = functools.partial(
+      init_state,
       self.config.seed,
       self.encoder,
       self.optimizer,
       side=self.config.views.sides[0],
       queue_size=self.config.moco.queue_size,
     )
-    return sharding.put_replicated(self.mesh, state)
+    return jax.jit(init, out_shardings=sharding.replicated(self.mesh))()
 
   def train_step(self) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The mapped, compiled step."""

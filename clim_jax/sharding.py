@@ -53,9 +53,14 @@ def row_offset(rows: int) -> jax.Array:
   return lax.axis_index(AXIS) * rows
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The whole of an array on every device."""
+  return NamedSharding(mesh, REPLICATED)
+
+
 def put_replicated(mesh: Mesh, tree: Any) -> Any:
   """The same host value on every device; every process must pass the same."""
-  sharding = NamedSharding(mesh, REPLICATED)
+  sharding = replicated(mesh)
   return jax.tree.map(
     lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)),
     tree,

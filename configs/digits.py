@@ -8,7 +8,7 @@ from configs import base
 def get_config() -> ConfigDict:
   config = base.get_config()
   config.name = "digits"
-  config.epochs = 60
+  config.epochs = 40
   config.batch_size = 64  # 22 steps an epoch: so few images want many steps
 
   config.data.source = "digits"
@@ -35,6 +35,7 @@ def get_config() -> ConfigDict:
 
   config.selection.num_neighbours = 20
   config.selection.num_centers = 40
+  config.selection.warmup_epochs = 8
 
   config.optimizer.learning_rate = 0.12
   config.optimizer.warmup_epochs = 4.0

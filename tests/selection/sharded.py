@@ -1,0 +1,70 @@
+"""Banks with padding, mapped over a few of the emulated devices."""
+
+import functools
+
+import jax
+import numpy as np
+
+from clim_jax import sharding
+from clim_jax.selection import kmeans, neighbours
+
+
+def mesh(devices):
+  return sharding.make_mesh(jax.devices()[:devices])
+
+
+def unit_rows(seed, rows, dim):
+  x = np.random.default_rng(seed).normal(size=(rows, dim))
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pad(bank, devices, *, spare=0):
+  """Rows for every device, `spare` more than needed; padding repeats the bank.
+
+  Copies of real rows are the most tempting neighbours and members there can be.
+  """
+  rows = (-(-len(bank) // devices) + spare) * devices
+  return np.resize(bank, (rows, bank.shape[1]))
+
+
+def search(bank, devices, count, *, spare=0):
+  """Neighbours of the real rows, [N, M]."""
+  blocks = (neighbours._QUERY_BLOCK, neighbours._RESIDENT_BLOCK)
+  mapped = _search(devices, len(bank), count, blocks)
+  return np.asarray(mapped(pad(bank, devices, spare=spare)))[: len(bank)]
+
+
+def cluster(bank, devices, centers, iterations, *, rng=None, padded=None):
+  """The clustering of the real rows, as NumPy arrays; `padded` replaces `pad`."""
+  mapped = _cluster(devices, len(bank), centers, iterations, kmeans._BLOCK)
+  rng = jax.random.key(0) if rng is None else rng
+  padded = pad(bank, devices) if padded is None else padded
+  out = [np.asarray(x) for x in mapped(rng, padded)]
+  return kmeans.Clustering(out[0], out[1][: len(bank)], out[2][: len(bank)])
+
+
+# Compiling takes most of the time; the block sizes belong to what is compiled.
+@functools.cache
+def _search(devices, images, count, blocks):
+  find = functools.partial(
+    neighbours.nearest_neighbours, num_images=images, num_neighbours=count
+  )
+  rows = sharding.ROWS
+  return sharding.spmd(find, mesh(devices), in_specs=rows, out_specs=rows)
+
+
+@functools.cache
+def _cluster(devices, images, centers, iterations, block):
+  find = functools.partial(
+    kmeans.spherical_kmeans,
+    num_images=images,
+    num_centers=centers,
+    iterations=iterations,
+  )
+  rows, replicated = sharding.ROWS, sharding.REPLICATED
+  return sharding.spmd(
+    find,
+    mesh(devices),
+    in_specs=(replicated, rows),
+    out_specs=kmeans.Clustering(replicated, rows, rows),
+  )

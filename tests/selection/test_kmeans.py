@@ -1,0 +1,144 @@
+import jax
+import numpy as np
+import pytest
+import sharded
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from clim_jax.selection import kmeans
+
+DEVICES = pytest.mark.parametrize("devices", [1, 8])
+# float32 sums of some dozens of unit rows, in another order than NumPy's.
+ROUNDING = 1e-6
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  monkeypatch.setattr(kmeans, "_BLOCK", 8)
+
+
+def _blobs(seed=0):
+  """103 rows about five far directions, and which."""
+  rng = np.random.default_rng(seed)
+  truth = rng.integers(0, 5, 103)
+  x = np.eye(5, 8)[truth] + 0.05 * rng.normal(size=(103, 8))
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), truth
+
+
+def _lloyd(bank, centers):
+  """One iteration in float64; no cluster may be empty."""
+  owner = (bank.astype(np.float64) @ centers.T).argmax(axis=1)
+  sums = np.stack([bank[owner == c].sum(axis=0) for c in range(len(centers))])
+  return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+
+@DEVICES
+def test_iterations_from_the_seeds_are_those_of_numpy(devices):
+  bank = sharded.unit_rows(0, 103, 6)
+  centers = sharded.cluster(bank, devices, 5, 0).centers
+  for _ in range(3):
+    centers = _lloyd(bank, centers)
+  found = sharded.cluster(bank, devices, 5, 3)
+  similarity = bank @ centers.T
+  np.testing.assert_allclose(found.centers, centers, atol=ROUNDING)
+  np.testing.assert_array_equal(found.assignment, similarity.argmax(axis=1))
+  np.testing.assert_allclose(found.closeness, similarity.max(axis=1), atol=ROUNDING)
+
+
+def test_seeds_are_distinct_images():
+  bank = sharded.unit_rows(1, 21, 6)
+  seeds = sharded.cluster(bank, 8, 21, 0).centers
+  np.testing.assert_array_equal(np.sort(seeds, axis=0), np.sort(bank, axis=0))
+
+
+@DEVICES
+def test_separated_blobs_are_found_as_by_scikit_learn(devices):
+  bank, truth = _blobs()
+  # A random start may put two seeds into one blob; look for one that does not.
+  for start in range(200):
+    rng = jax.random.key(start)
+    seeds = np.asarray(jax.random.permutation(rng, len(bank)))[:5]
+    if len(set(truth[seeds])) == 5:
+      break
+  found = sharded.cluster(bank, devices, 5, 5, rng=rng)
+  oracle = KMeans(5, n_init=10, random_state=0).fit(bank)
+  assert adjusted_rand_score(found.assignment, oracle.labels_) == 1.0
+  means = oracle.cluster_centers_[oracle.labels_]
+  directions = means / np.linalg.norm(means, axis=1, keepdims=True)
+  np.testing.assert_allclose(
+    found.closeness, np.sum(bank * directions, axis=1), atol=ROUNDING
+  )
+
+
+@DEVICES
+def test_empty_clusters_move_onto_the_furthest_images(devices):
+  # Three equal seeds: the first owns every row, the others are empty. The row e3
+  # lies furthest from what the first then stands for, the oblique one next.
+  bank = np.zeros((22, 3), np.float32)
+  bank[:, 0] = 1
+  bank[7], bank[15] = (0.6, 0.8, 0), (0, 0, 1)
+  rng = next(r for r in map(jax.random.key, range(50)) if _equal_seeds(r, bank))
+  first = sharded.cluster(bank, devices, 3, 1, rng=rng)
+  mean = bank.sum(axis=0) / np.linalg.norm(bank.sum(axis=0))
+  np.testing.assert_allclose(first.centers[0], mean, atol=ROUNDING)
+  np.testing.assert_array_equal(first.centers[1:], bank[[15, 7]])
+  last = sharded.cluster(bank, devices, 3, 3, rng=rng)
+  np.testing.assert_array_equal(np.flatnonzero(last.assignment == 1), [15])
+  np.testing.assert_array_equal(np.flatnonzero(last.assignment == 2), [7])
+
+
+def _equal_seeds(rng, bank):
+  seeds = np.asarray(jax.random.permutation(rng, len(bank)))[:3]
+  return bool((bank[seeds] == bank[0]).all())
+
+
+@DEVICES
+def test_as_many_centers_as_images_gives_each_its_own(devices):
+  bank = sharded.unit_rows(2, 21, 6)
+  found = sharded.cluster(bank, devices, 21, 2)
+  assert sorted(found.assignment) == list(range(21))
+  np.testing.assert_allclose(found.closeness, 1.0, atol=ROUNDING)
+
+
+def test_one_center_is_the_direction_of_the_mean():
+  bank = sharded.unit_rows(3, 21, 6)
+  found = sharded.cluster(bank, 8, 1, 2)
+  mean = bank.mean(axis=0, keepdims=True)
+  np.testing.assert_allclose(found.centers, mean / np.linalg.norm(mean), atol=ROUNDING)
+  np.testing.assert_array_equal(found.assignment, 0)
+
+
+def test_copies_of_one_image_stay_together():
+  bank = np.tile(np.float32([[0.6, 0.8]]), (21, 1))
+  found = sharded.cluster(bank, 8, 3, 4)
+  np.testing.assert_allclose(found.centers, bank[:3], atol=ROUNDING)
+  np.testing.assert_array_equal(found.assignment, found.assignment[0])
+
+
+def test_padding_has_no_influence():
+  # The padding is where an empty cluster would move, and a cluster of its own.
+  bank = np.zeros((21, 3), np.float32)
+  bank[:, 0] = 1
+  bank[9] = (0, 1, 0)
+  away = np.tile(np.float32([[-1, 0, 0]]), (19, 1))
+  without = sharded.cluster(bank, 1, 4, 3, padded=bank)
+  padded = sharded.cluster(bank, 8, 4, 3, padded=np.concatenate([bank, away]))
+  np.testing.assert_array_equal(padded.assignment, without.assignment)
+  np.testing.assert_allclose(padded.centers, without.centers, atol=ROUNDING)
+
+
+def test_any_number_of_devices_gives_the_same_clusters():
+  bank = sharded.unit_rows(4, 203, 6)
+  one, eight = (sharded.cluster(bank, devices, 9, 6) for devices in (1, 8))
+  np.testing.assert_array_equal(one.assignment, eight.assignment)
+  np.testing.assert_allclose(one.centers, eight.centers, atol=ROUNDING)
+  np.testing.assert_allclose(np.linalg.norm(eight.centers, axis=1), 1, atol=ROUNDING)
+
+
+def test_the_start_follows_the_rng_and_nothing_else():
+  bank = sharded.unit_rows(5, 61, 6)
+  first, again = (sharded.cluster(bank, 8, 4, 2) for _ in range(2))
+  other = sharded.cluster(bank, 8, 4, 2, rng=jax.random.key(1))
+  for a, b in zip(first, again, strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert not np.array_equal(first.centers, other.centers)
