@@ -35,7 +35,9 @@ class RandomCrop(NamedTuple):
     ratio = tf.exp(log_ratio)
     tries_w, tries_h = tf.round(tf.sqrt(area * ratio)), tf.round(tf.sqrt(area / ratio))
     fits = (tries_w >= 1) & (tries_w <= image_w) & (tries_h >= 1) & (tries_h <= image_h)
-    first = tf.argmax(tf.cast(fits, tf.int32), axis=-1)[..., None]
+    # Not argmax, which does not promise the first of equals.
+    places = tf.where(fits, tf.range(_TRIES), _TRIES - 1)
+    first = tf.reduce_min(places, axis=-1, keepdims=True)
     rank = len(uniforms.shape) - 1
     crop_h = tf.gather(tries_h, first, axis=-1, batch_dims=rank)
     crop_w = tf.gather(tries_w, first, axis=-1, batch_dims=rank)
@@ -48,8 +50,8 @@ class RandomCrop(NamedTuple):
 
   def _central(self, image_h: tf.Tensor, image_w: tf.Tensor) -> tf.Tensor:
     low, high = self.aspect_ratio
-    crop_w = tf.minimum(image_w, tf.round(image_h * high))
-    crop_h = tf.minimum(image_h, tf.round(image_w / low))
+    crop_w = tf.clip_by_value(tf.round(image_h * high), 1.0, image_w)
+    crop_h = tf.clip_by_value(tf.round(image_w / low), 1.0, image_h)
     return tf.concat(
       [(image_h - crop_h) // 2, (image_w - crop_w) // 2, crop_h, crop_w], axis=-1
     )

@@ -39,10 +39,13 @@ def list_images(
   classes = sorted(found) if classes is None else classes
   unknown = sorted(set(found) - set(classes))
   if unknown:
-    raise ValueError(f"{root!r} has classes {unknown} that training has not: {classes}")
+    raise ValueError(
+      f"{root!r} has classes {unknown} that training has not: {classes}; rename or "
+      "remove them, or set data.test_split to ''"
+    )
   paths = [path for name in sorted(found) for path in found[name]]
-  labels = [classes.index(name) for name in sorted(found) for _ in found[name]]
-  return paths, np.asarray(labels, np.int64), classes
+  labels = [np.full(len(found[name]), classes.index(name)) for name in sorted(found)]
+  return paths, np.concatenate(labels).astype(np.int64), classes
 
 
 def _images_in(path: str) -> list[str]:

@@ -68,19 +68,21 @@ def train_batches(
   sides = len(plan.crops)
   groups = [plan.crops, plan.crops[:1]]  # anchors as queries, anchors as keys
   slots = list(range(sides + 1))
-  if positives is not None and plan.positive_queries:
+  positive_queries = positives is not None and plan.positive_queries
+  positive_keys = positives is not None and plan.positive_keys
+  if positive_queries:
     groups.append(plan.crops)
     slots += range(sides + 1, 2 * sides + 1)
-  if positives is not None and plan.positive_keys:
+  if positive_keys:
     groups.append(plan.crops[:1])
     slots.append(2 * sides + 1)
 
   def image_ids(step: StepIndices) -> np.ndarray:
     """[B, groups]"""
     ids = [step.anchors, step.anchors[step.key_order]]
-    if positives is not None and plan.positive_queries:
+    if positive_queries:
       ids.append(step.positives)
-    if positives is not None and plan.positive_keys:
+    if positive_keys:
       ids.append(step.positives[step.key_order])
     return np.stack(ids, axis=1)
 
@@ -99,8 +101,8 @@ def train_batches(
     yield Batch(
       query=crops[0],
       key=crops[1][0],
-      positive_query=crops[2] if len(groups) > 3 else (),
-      positive_key=crops[-1][0] if len(groups) > 2 else None,
+      positive_query=crops[2] if positive_queries else (),
+      positive_key=crops[-1][0] if positive_keys else None,
       has_positive=indices.has_positive[rows],
       key_row=key_row[rows].astype(np.int32),
       query_row=indices.key_order[rows].astype(np.int32),
@@ -156,7 +158,8 @@ def _crop_batches(
     except StopIteration:
       return
     except tf.errors.OpError:
-      if not isinstance(source, ArraySource):
+      # None is in flight if it was the ids themselves that could not be had.
+      if in_flight and not isinstance(source, ArraySource):
         for image in np.unique(in_flight[0]):
           source.check(int(image))
       raise

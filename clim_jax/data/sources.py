@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -118,7 +119,7 @@ def load_source(
 
 
 def read_npz(path: str) -> ArraySource:
-  """Arrays `image`, uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], and maybe `label`."""
+  """Arrays `image`, uint8 [N, H, W(, 1 or 3)], and maybe `label`, [N] int."""
   with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
     if "image" not in arrays:
       raise ValueError(f"{path} has arrays {arrays.files}; 'image' is missing")
@@ -169,13 +170,15 @@ def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:
 def _hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
   """Splits off test images, by class unless a class is too small for it."""
   labels = train.labels()
-  stratify = (
-    labels
-    if np.bincount(labels).min(where=np.bincount(labels) > 0, initial=9) > 1
-    else None
-  )
+  sizes = np.unique(labels, return_counts=True)[1]
+  # Every class must be able to reach both parts for a split by class.
+  test_size = math.ceil(fraction * len(labels))
+  by_class = sizes.min() >= 2 and len(sizes) <= min(test_size, len(labels) - test_size)
   # A fixed seed: the test images must not change with the seed of a run.
   kept, held = train_test_split(
-    np.arange(train.num_images), test_size=fraction, random_state=0, stratify=stratify
+    np.arange(train.num_images),
+    test_size=fraction,
+    random_state=0,
+    stratify=labels if by_class else None,
   )
   return train.subset(np.sort(kept)), train.subset(np.sort(held))

@@ -1,0 +1,144 @@
+"""Boxes against torchvision's rules, resizing against PIL."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from skimage import data
+
+from clim_jax.data.crops import (
+  UNIFORMS,
+  CenterCrop,
+  RandomCrop,
+  decode_crops,
+  resize_crops,
+  resize_image,
+)
+
+CROP = RandomCrop(16, (0.2, 1.0), (3 / 4, 4 / 3))
+
+
+@pytest.fixture(scope="module")
+def picture():
+  return np.asarray(Image.fromarray(data.astronaut()).resize((120, 90)))
+
+
+def uniforms(*shape, seed=0):
+  return np.random.default_rng(seed).random((*shape, UNIFORMS), np.float32)
+
+
+def pil_crop(image, box, side):
+  top, left, height, width = (int(value) for value in box)
+  crop = Image.fromarray(image).crop((left, top, left + width, top + height))
+  return np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR), int)
+
+
+@pytest.mark.parametrize("side", [8, 40, 100])
+def test_resized_crops_equal_pil_within_a_level(picture, side):
+  boxes = CROP.boxes(uniforms(12), tf.fill([12], 90), tf.fill([12], 120)).numpy()
+  images = np.broadcast_to(picture, (12, *picture.shape))
+  ours = resize_crops(images, boxes, side).numpy().astype(int)
+  for crop, box in zip(ours, boxes, strict=True):
+    # PIL rounds to a level between its two passes.
+    assert np.abs(crop - pil_crop(picture, box, side)).max() <= 1
+
+
+@pytest.mark.parametrize("side", [8, 40, 100])
+def test_one_decoded_image_is_resized_as_a_batch_is(picture, side):
+  box = np.array([[10, 20, 60, 70]], np.int32)
+  batch = resize_crops(picture[None], box, side)[0].numpy().astype(int)
+  one = resize_image(picture[10:70, 20:90], side).numpy().astype(int)
+  assert np.abs(batch - one).max() <= 1  # float32 sums in another order, rounded
+
+
+def test_boxes_lie_inside_with_area_and_ratio_in_range():
+  boxes = CROP.boxes(uniforms(4000), tf.fill([4000], 90), tf.fill([4000], 120)).numpy()
+  top, left, height, width = boxes.T
+  assert (top >= 0).all()
+  assert (left >= 0).all()
+  assert (top + height <= 90).all()
+  assert (left + width <= 120).all()
+  # Rounding the sides to pixels moves area and ratio by a few percent.
+  area, ratio = height * width / (90 * 120), width / height
+  assert area.min() > 0.19
+  assert area.max() <= 1
+  assert ratio.min() > 0.73
+  assert ratio.max() < 1.37
+  assert top.min() == left.min() == 0
+
+
+def test_the_first_try_that_fits_is_taken():
+  numbers = uniforms(300, seed=1)
+  boxes = CROP.boxes(numbers, tf.fill([300], 40), tf.fill([300], 30)).numpy()
+  for row, box in zip(numbers.astype(np.float64), boxes, strict=True):
+    for area, log_ratio in zip(row[:10], row[10:20], strict=True):
+      ratio = np.exp(np.log(3 / 4) + log_ratio * np.log(16 / 9))
+      pixels = 40 * 30 * (0.2 + 0.8 * area)
+      width, height = round(np.sqrt(pixels * ratio)), round(np.sqrt(pixels / ratio))
+      if width <= 30 and height <= 40:
+        break
+    else:
+      continue  # the fallback has a test of its own
+    top, left = int(row[20] * (41 - height)), int(row[21] * (31 - width))
+    # float32 against float64: a side may round to the other pixel.
+    assert np.abs(box - [top, left, height, width]).max() <= 1
+
+
+def test_a_shape_that_fits_no_try_gives_the_largest_central_crop():
+  box = CROP.boxes(uniforms(1), tf.fill([1], 400), tf.fill([1], 10)).numpy()[0]
+  height = round(10 / (3 / 4))
+  assert box.tolist() == [(400 - height) // 2, 0, height, 10]
+
+
+def test_a_single_image_gets_the_box_it_gets_in_a_batch():
+  numbers = uniforms(5)
+  batch = CROP.boxes(numbers, tf.fill([5], 33), tf.fill([5], 47)).numpy()
+  for row in range(5):
+    one = CROP.boxes(numbers[row], tf.constant(33), tf.constant(47)).numpy()
+    np.testing.assert_array_equal(one, batch[row])
+
+
+def test_a_one_pixel_image_can_be_cropped():
+  box = CROP.boxes(uniforms(1), tf.fill([1], 1), tf.fill([1], 1))
+  image = np.full((1, 1, 1, 3), 7, np.uint8)
+  assert (resize_crops(image, box, 4).numpy() == 7).all()
+
+
+def test_center_crop_is_the_central_square():
+  box = CenterCrop(8, 0.875).boxes(None, tf.constant(256), tf.constant(300)).numpy()
+  assert box.tolist() == [16, 38, 224, 224]
+
+
+def encoded(image, kind, **options):
+  buffer = io.BytesIO()
+  image.save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def decoded_center(bytes_, side=16):
+  nothing = np.zeros((1, UNIFORMS), np.float32)
+  return decode_crops(tf.constant(bytes_), (CenterCrop(side, 0.5),), nothing)[0].numpy()
+
+
+def test_a_jpeg_crop_equals_cropping_the_decoded_whole(picture):
+  bytes_ = encoded(Image.fromarray(picture), "JPEG", quality=90)
+  whole = np.asarray(Image.open(io.BytesIO(bytes_)).convert("RGB"))
+  expected = pil_crop(whole, (22, 37, 45, 45), 16)
+  # Chroma is interpolated over the crop's border from what is decoded alone.
+  error = np.abs(decoded_center(bytes_).astype(int) - expected)
+  assert error.mean() < 1
+  assert error.max() <= 12
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_png_of_every_mode_is_read_as_rgb(picture, mode):
+  image = Image.fromarray(picture).convert(mode)
+  expected = pil_crop(np.asarray(image.convert("RGB")), (22, 37, 45, 45), 16)
+  assert np.abs(decoded_center(encoded(image, "PNG")).astype(int) - expected).max() <= 1
+
+
+def test_a_grayscale_jpeg_is_read_as_rgb(picture):
+  out = decoded_center(encoded(Image.fromarray(picture).convert("L"), "JPEG"))
+  np.testing.assert_array_equal(out[..., 0], out[..., 2])

@@ -1,0 +1,164 @@
+"""Batches of crops: order, hosts, sources, broken files."""
+
+import images
+import numpy as np
+import pytest
+
+from clim_jax.data import pipeline
+from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.index_stream import IndexStream
+from clim_jax.data.sources import BadImageError, load_source
+from clim_jax.selection.positives import Positives
+
+IMAGES, BATCH = 20, 6
+CROPS = (
+  RandomCrop(8, (0.2, 1.0), (3 / 4, 4 / 3)),
+  RandomCrop(5, (0.1, 0.6), (1.0, 1.0)),
+)
+PLAN = pipeline.ViewPlan(CROPS, positive_queries=True, positive_keys=True)
+STREAM = IndexStream(
+  seed=1, num_images=IMAGES, batch_size=BATCH, num_crops=PLAN.num_crops
+)
+NEXT = Positives(  # the positive of image i is image i + 1; the last has none
+  np.arange(1, IMAGES + 1, dtype=np.int32) % IMAGES,
+  np.arange(IMAGES, dtype=np.int64),
+  (np.arange(IMAGES) < IMAGES - 1).astype(np.int32),
+)
+
+
+def batches(source, *, positives=NEXT, rows=slice(0, BATCH), steps=4, plan=PLAN):
+  return list(
+    pipeline.train_batches(
+      source,
+      STREAM,
+      plan,
+      first_step=0,
+      last_step=steps,
+      positives=positives,
+      rows=rows,
+    )
+  )
+
+
+def levels(crops):
+  """Ids of constant images."""
+  assert (crops == crops[:, :1, :1, :1]).all()
+  return crops[:, 0, 0, 0].astype(int)
+
+
+def test_every_crop_shows_the_image_it_should():
+  for step, batch in enumerate(batches(images.constant_source(IMAGES))):
+    anchors = STREAM.step(step, NEXT).anchors
+    positives = np.where(anchors < IMAGES - 1, anchors + 1, anchors)
+    for crop, side in zip(batch.query, (8, 5), strict=True):
+      assert crop.shape == (BATCH, side, side, 3)
+      np.testing.assert_array_equal(levels(crop), anchors)
+    for crop in batch.positive_query:
+      np.testing.assert_array_equal(levels(crop), positives)
+    np.testing.assert_array_equal(levels(batch.key)[batch.key_row], anchors)
+    np.testing.assert_array_equal(levels(batch.positive_key)[batch.key_row], positives)
+    np.testing.assert_array_equal(anchors[batch.query_row], levels(batch.key))
+    np.testing.assert_array_equal(batch.has_positive, anchors < IMAGES - 1)
+
+
+def test_without_a_table_there_are_no_positives_and_the_same_other_crops():
+  source = images.constant_source(IMAGES)
+  for without, with_ in zip(
+    batches(source, positives=None), batches(source), strict=True
+  ):
+    assert without.positive_query == ()
+    assert without.positive_key is None
+    np.testing.assert_array_equal(without.query[0], with_.query[0])
+    np.testing.assert_array_equal(without.key, with_.key)
+
+
+def folder_of(root, pictures):
+  for i, picture in enumerate(pictures):
+    images.write_png(root / "train" / "a" / f"{i:03}.png", picture)
+  source, _ = open_folder(root)
+  return source
+
+
+def open_folder(root, **changes):
+  options = {
+    "path": str(root),
+    "test_path": "",
+    "tfds_name": "",
+    "train_split": "train",
+  }
+  options |= {"test_split": "val", "test_fraction": 0.0} | changes
+  return load_source("folder", **options)
+
+
+def random_pictures():
+  rng = np.random.default_rng(0)
+  return rng.integers(0, 256, (IMAGES, 11, 13, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "folder"])
+def test_two_hosts_read_the_halves_of_one_hosts_batch(kind, tmp_path):
+  pictures = random_pictures()
+  if kind == "arrays":
+    source = pipeline.ArraySource(pictures, None)
+  else:
+    source = folder_of(tmp_path, pictures)
+  halves = [batches(source, rows=rows) for rows in (slice(0, 3), slice(3, 6))]
+  for whole, first, second in zip(batches(source), *halves, strict=True):
+    for name in ("key", "positive_key", "has_positive", "key_row", "query_row"):
+      both = np.concatenate([getattr(first, name), getattr(second, name)])
+      np.testing.assert_array_equal(both, getattr(whole, name))
+    np.testing.assert_array_equal(
+      np.concatenate([first.query[1], second.query[1]]), whole.query[1]
+    )
+
+
+def test_a_folder_gives_the_crops_that_the_same_arrays_give(tmp_path):
+  pictures = random_pictures()
+  arrays = batches(pipeline.ArraySource(pictures, None))
+  files = batches(folder_of(tmp_path, pictures))
+  for a, b in zip(arrays, files, strict=True):
+    for x, y in ((a.query[0], b.query[0]), (a.positive_key, b.positive_key)):
+      # The two resize in another order of sums, then round.
+      assert np.abs(x.astype(int) - y.astype(int)).max() <= 1
+
+
+def test_evaluation_crops_come_in_the_order_of_the_ids():
+  source = images.constant_source(IMAGES)
+  ids = np.array([[5, 1, 2, 19], [0, 0, 7, 3]])
+  out = list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(1, 3)))
+  assert [levels(crop).tolist() for crop in out] == [[1, 2], [0, 7]]
+
+
+def truncated(path):
+  images.write_jpeg(path, random_pictures()[0].repeat(8, 0).repeat(8, 1))
+  path.write_bytes(path.read_bytes()[:-200])
+
+
+def garbage(path):
+  path.write_bytes(b"no image at all")
+
+
+@pytest.mark.parametrize("damage", [truncated, garbage])
+@pytest.mark.parametrize("place", [0, 17])
+def test_a_broken_file_is_named(damage, place, tmp_path):
+  folder_of(tmp_path, random_pictures())
+  path = tmp_path / "train" / "a" / f"{place:03}.png"
+  damage(path)
+  source, _ = open_folder(tmp_path)
+  with pytest.raises(BadImageError, match=f"{place:03}.png"):
+    batches(source, steps=9)
+  ids = np.arange(IMAGES).reshape(5, 4)
+  with pytest.raises(BadImageError, match=f"{place:03}.png"):
+    list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4)))
+
+
+def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):
+  folder_of(tmp_path, random_pictures())
+  garbage(tmp_path / "train" / "a" / "011.png")
+  source, _ = open_folder(tmp_path)
+  ids = np.arange(IMAGES).reshape(5, 4)
+  crops = pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4))
+  assert len(next(crops)) == 4
+  assert len(next(crops)) == 4
+  with pytest.raises(BadImageError, match="repair or remove"):
+    next(crops)

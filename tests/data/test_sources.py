@@ -1,0 +1,161 @@
+"""What can be read, and what is refused."""
+
+import images
+import numpy as np
+import pytest
+
+from clim_jax.data import folder
+from clim_jax.data.sources import load_source
+
+OPTIONS = {
+  "path": "",
+  "test_path": "",
+  "tfds_name": "",
+  "train_split": "train",
+  "test_split": "val",
+  "test_fraction": 0.2,
+}
+
+
+def load(kind, **changes):
+  return load_source(kind, **(OPTIONS | changes))
+
+
+def save(path, **arrays):
+  np.savez(path, **arrays)
+  return str(path)
+
+
+def test_digits_are_split_by_class_without_overlap():
+  train, test = load("digits")
+  assert (train.num_images, test.num_images) == (1437, 360)
+  assert train.images.shape[1:] == (8, 8, 3)
+  assert train.images.max() == 255
+  shares = np.bincount(test.labels()) / (
+    np.bincount(test.labels()) + np.bincount(train.labels())
+  )
+  np.testing.assert_allclose(shares, 0.2, atol=0.01)
+  again, _ = load("digits")
+  np.testing.assert_array_equal(again.images, train.images)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5), (6, 4, 5, 1), (6, 4, 5, 3)])
+def test_npz_of_every_layout_becomes_rgb(shape, tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+  train, test = load("npz", path=save(tmp_path / "a.npz", image=pixels))
+  assert train.images.shape == (6, 4, 5, 3)
+  np.testing.assert_array_equal(
+    train.images[..., 0], pixels.reshape(6, 4, 5, -1)[..., 0]
+  )
+  assert train.labels() is None
+  assert test is None
+
+
+def test_npz_takes_its_test_images_from_a_file_of_their_own(tmp_path):
+  pixels = np.zeros((4, 2, 2, 3), np.uint8)
+  train, test = load(
+    "npz",
+    path=save(tmp_path / "a.npz", image=pixels, label=np.arange(4)),
+    test_path=save(tmp_path / "b.npz", image=pixels[:3], label=np.arange(3)),
+  )
+  assert (train.num_images, test.num_images) == (4, 3)
+
+
+@pytest.mark.parametrize(
+  ("arrays", "message"),
+  [
+    ({"image": np.zeros((2, 4, 4, 3), np.float32)}, "float32, must be uint8"),
+    ({"image": np.zeros((2, 4, 4, 2), np.uint8)}, r"must be \[N, H, W\]"),
+    ({"image": np.zeros((0, 4, 4, 3), np.uint8)}, r"must be \[N, H, W\]"),
+    ({"pixels": np.zeros((2, 4, 4, 3), np.uint8)}, "'image' is missing"),
+    (
+      {"image": np.zeros((2, 4, 4, 3), np.uint8), "label": np.arange(3)},
+      r"2 images but labels \(3,\)",
+    ),
+  ],
+)
+def test_an_npz_that_cannot_serve_is_refused_by_name(arrays, message, tmp_path):
+  path = save(tmp_path / "bad.npz", **arrays)
+  with pytest.raises(ValueError, match=message) as error:
+    load("npz", path=path)
+  assert "bad.npz" in str(error.value)
+
+
+def test_a_missing_npz_is_named():
+  with pytest.raises(Exception, match=r"nowhere\.npz"):
+    load("npz", path="nowhere.npz")
+
+
+@pytest.mark.parametrize("labels", [np.zeros(10, int), np.array([0] * 9 + [5])])
+def test_one_class_and_a_class_of_one_image_can_be_held_out_from(labels, tmp_path):
+  pixels = images.constant_images(10)
+  train, test = load("npz", path=save(tmp_path / "a.npz", image=pixels, label=labels))
+  together = np.concatenate([train.images, test.images])[:, 0, 0, 0]
+  assert sorted(together) == list(range(10))
+  assert test.num_images == 2
+
+
+def test_an_unknown_source_names_the_known_ones():
+  with pytest.raises(ValueError, match="digits, npz, folder, tfds"):
+    load("disk")
+
+
+def fill(root, names):
+  for name in names:
+    images.write_png(root / name, np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_folder_takes_labels_from_its_class_folders_in_sorted_order(tmp_path):
+  fill(tmp_path, ["train/b/1.png", "train/a/2.PNG", "train/a/1.jpg", "val/b/1.jpeg"])
+  (tmp_path / "train" / "a" / "notes.txt").write_text("no image")
+  (tmp_path / "train" / "empty").mkdir()
+  train, test = load("folder", path=str(tmp_path))
+  assert [train.name(i).rsplit("/", 2)[-2:] for i in range(3)] == [
+    ["a", "1.jpg"],
+    ["a", "2.PNG"],
+    ["b", "1.png"],
+  ]
+  assert train.labels().tolist() == [0, 0, 1]
+  assert test.labels().tolist() == [1]
+
+
+def test_a_folder_without_a_test_split_holds_some_out(tmp_path):
+  fill(tmp_path, [f"train/{c}/{i}.png" for c in "ab" for i in range(5)])
+  train, test = load("folder", path=str(tmp_path))
+  assert (train.num_images, test.num_images) == (8, 2)
+  assert test.labels().tolist() == [0, 1]
+  names = {test.name(i) for i in range(2)} | {train.name(i) for i in range(8)}
+  assert len(names) == 10
+
+
+@pytest.mark.parametrize("root", [".", "train"])
+def test_a_flat_folder_has_no_labels(root, tmp_path):
+  fill(tmp_path, [f"{root}/2.png", f"{root}/1.png"])
+  train, test = load("folder", path=str(tmp_path))
+  assert train.num_images == 2
+  assert train.labels() is None
+  assert test is None
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+  (tmp_path / "train" / "a").mkdir(parents=True)
+  with pytest.raises(FileNotFoundError, match="no image in"):
+    load("folder", path=str(tmp_path))
+
+
+def test_a_missing_folder_is_refused():
+  with pytest.raises(FileNotFoundError, match=r"set data\.path"):
+    load("folder", path="/nowhere/at/all")
+
+
+def test_a_test_class_that_training_lacks_is_refused(tmp_path):
+  fill(tmp_path, ["train/a/1.png", "val/b/1.png"])
+  with pytest.raises(ValueError, match=r"classes \['b'\]"):
+    load("folder", path=str(tmp_path))
+
+
+def test_listing_joins_paths_below_the_root(tmp_path):
+  fill(tmp_path, ["a/1.png"])
+  paths, _, classes = folder.list_images(str(tmp_path), None)
+  assert paths == [str(tmp_path / "a" / "1.png")]
+  assert classes == ["a"]
