@@ -11,46 +11,41 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from clim_jax import configuration, launch
+from clim_jax.data.sources import BadImageError
 
 _DEFAULT_CONFIG = "configs/digits.py"
-_CONFIG = config_flags.DEFINE_config_file("config", _DEFAULT_CONFIG, "What to run.")
-_MODE = flags.DEFINE_enum("mode", "pretrain", ["pretrain", "evaluate"], "What to do.")
-_WORKDIR = flags.DEFINE_string(
-  "workdir", "", "Where the run lives; a new folder below runs/ by default."
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  "distributed", False, "One of several processes; Cloud TPU and Slurm need no more."
-)
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
-_PROCESS = flags.DEFINE_integer("process_id", None, "Which one this is.")
+_FLAGS = flags.FLAGS
+
+
+def _define_flags() -> None:
+  config_flags.DEFINE_config_file("config", _DEFAULT_CONFIG, "What to run.")
+  flags.DEFINE_enum("mode", "pretrain", ["pretrain", "evaluate"], "What to do.")
+  flags.DEFINE_string("workdir", "", "Where the run lives; by default below runs/.")
+  flags.DEFINE_bool(
+    "distributed", False, "One of several processes; Cloud TPU and Slurm need no more."
+  )
+  flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
+  flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+  flags.DEFINE_integer("process_id", None, "Which one this is.")
 
 
 def main(_: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
-  if _DISTRIBUTED.value:
-    launch.join_processes(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-  config = _CONFIG.value
-  workdir = _WORKDIR.value
+  if _FLAGS.distributed:
+    launch.join_processes(_FLAGS.coordinator, _FLAGS.num_processes, _FLAGS.process_id)
+  workdir = _FLAGS.workdir
   if not workdir:
-    if _DISTRIBUTED.value or _MODE.value == "evaluate":
-      raise configuration.ConfigError("--workdir is needed here")
-    workdir = f"runs/{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-  launch.run(config, _MODE.value, pathlib.Path(workdir))
-
-
-def _parse_flags(arguments: list[str]) -> list[str]:
-  """absl's parser, after unknown config keys have been named properly."""
-  path = _DEFAULT_CONFIG
-  for argument in arguments:
-    name, _, value = argument.lstrip("-").partition("=")
-    path = value if name == "config" and value else path
-  configuration.check_override_keys(arguments[1:], configuration.load(path))
-  return app.parse_flags_with_usage(arguments)
+    if _FLAGS.distributed or _FLAGS.mode == "evaluate":
+      raise configuration.ConfigError("say where the run lives: --workdir=DIR")
+    workdir = f"runs/{_FLAGS.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+  launch.run(_FLAGS.config, _FLAGS.mode, pathlib.Path(workdir))
 
 
 if __name__ == "__main__":
   try:
-    app.run(main, flags_parser=_parse_flags)
-  except configuration.ConfigError as error:
+    # Before the flags are defined: ml_collections applies overrides as it does so.
+    configuration.check_override_keys(sys.argv[1:], default_path=_DEFAULT_CONFIG)
+    _define_flags()
+    app.run(main)
+  except (configuration.ConfigError, BadImageError) as error:
     sys.exit(f"error: {error}")

@@ -27,9 +27,14 @@ def load(path: str) -> ConfigDict:
   return module.get_config()
 
 
-def check_override_keys(arguments: Sequence[str], config: ConfigDict) -> None:
-  """Raises ConfigError for a `--config.some.key` that the config has not."""
-  known = flatten(config)
+def check_override_keys(arguments: Sequence[str], *, default_path: str) -> None:
+  """Raises ConfigError for a `--config.some.key` that the config has not.
+
+  Args:
+    arguments: of the command line; `--config=PATH` names the config.
+    default_path: the config if they do not.
+  """
+  known = flatten(load(_config_path(arguments, default_path)))
   for argument in arguments:
     key = argument.lstrip("-").split("=", 1)[0].removeprefix("config.")
     if not argument.lstrip("-").startswith("config.") or key in known:
@@ -44,6 +49,16 @@ def check_override_keys(arguments: Sequence[str], config: ConfigDict) -> None:
       f"the config has no key {key!r}; the nearest is --config.{nearest} "
       f"(now {known[nearest]!r})"
     )
+
+
+def _config_path(arguments: Sequence[str], default_path: str) -> str:
+  path = default_path
+  for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    if argument in ("--config", "-config"):
+      path = following
+    elif argument.startswith(("--config=", "-config=")):
+      path = argument.split("=", 1)[1]
+  return path
 
 
 def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:

@@ -14,10 +14,11 @@ from ml_collections import ConfigDict
 
 from clim_jax import limits, sharding
 from clim_jax.augment import Policy
+from clim_jax.configuration import ConfigError
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.pipeline import ViewPlan
-from clim_jax.data.sources import Source, load_source
+from clim_jax.data.sources import ReadError, Source, load_source
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
@@ -167,15 +168,18 @@ def open_experiment(config: ConfigDict) -> Experiment:
   mesh = sharding.make_mesh()
   limits.check_config(config, devices=mesh.devices.size)
   data = config.data
-  train, test = load_source(
-    data.source,
-    path=data.path,
-    test_path=data.test_path,
-    tfds_name=data.tfds_name,
-    train_split=data.train_split,
-    test_split=data.test_split,
-    test_fraction=data.test_fraction,
-  )
+  try:
+    train, test = load_source(
+      data.source,
+      path=data.path,
+      test_path=data.test_path,
+      tfds_name=data.tfds_name,
+      train_split=data.train_split,
+      test_split=data.test_split,
+      test_fraction=data.test_fraction,
+    )
+  except (ValueError, OSError, ReadError) as error:
+    raise ConfigError(f"cannot open the data: {error}") from error
   limits.check_against_data(config, train.num_images)
   return Experiment(config, mesh, train, test)
 

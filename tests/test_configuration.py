@@ -10,6 +10,7 @@ from clim_jax.configuration import ConfigError
 from configs import base
 
 ROOT = pathlib.Path(__file__).parent.parent
+BASE = str(ROOT / "configs" / "base.py")
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
@@ -41,12 +42,15 @@ def test_every_config_keeps_the_types_of_base(path):
 )
 def test_an_unknown_key_names_the_nearest(argument, nearest):
   with pytest.raises(ConfigError, match=nearest):
-    configuration.check_override_keys([argument], base.get_config())
+    configuration.check_override_keys([argument], default_path=BASE)
 
 
 def test_known_keys_and_other_flags_pass():
-  arguments = ["--config.moco.queue_size=64", "--workdir=x", "--config=configs/base.py"]
-  configuration.check_override_keys(arguments, base.get_config())
+  arguments = ["--config.moco.queue_size=64", "--workdir=x", f"--config={BASE}"]
+  configuration.check_override_keys(arguments, default_path="no/such.py")
+  configuration.check_override_keys(
+    ["--config", BASE, "--config.seed=3"], default_path=""
+  )
 
 
 def test_differences_name_the_changed_keys_and_both_values(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from clim_jax.data import folder, tfds_source
+
+ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
 
 
 class BadImageError(ValueError):
@@ -50,9 +53,13 @@ class EncodedSource:
     labels = functools.cache(
       lambda: None if self.labels() is None else self.labels()[ids]
     )
-    fetch = lambda rows: self.fetch(tf.gather(ids, rows))  # noqa: E731
+    table = tf.constant(ids)  # once, not in the graph of each pipeline
     return EncodedSource(
-      len(ids), labels, fetch, self.load, lambda row: self.name(int(ids[row]))
+      num_images=len(ids),
+      labels=labels,
+      fetch=lambda rows: self.fetch(tf.gather(table, rows)),
+      load=self.load,
+      name=lambda row: self.name(int(ids[row])),
     )
 
   def check(self, image: int) -> None:
@@ -89,8 +96,8 @@ def load_source(
     test_path: npz: the test file, or "".
     tfds_name: tfds: name of the builder.
     train_split, test_split: names of splits (tfds) or sub-folders (folder).
-    test_fraction: held out of the training images, by class where they have
-      labels, if the source has no test images of its own. 0 holds out none.
+    test_fraction: held out of labelled training images, by class, if the source
+      has no test images of its own. 0 holds out none.
 
   Returns:
     Training and test source; the test source is None where there is none.
@@ -106,10 +113,9 @@ def load_source(
   elif kind == "folder":
     train, test = _folder_sources(path, train_split, test_split)
   elif kind == "tfds":
-    train, test = (
-      EncodedSource(*tfds_source.open_split(tfds_name, split, path)) if split else None
-      for split in (train_split, test_split)
-    )
+    train = EncodedSource(*tfds_source.open_split(tfds_name, train_split, path))
+    if test_split:
+      test = EncodedSource(*tfds_source.open_split(tfds_name, test_split, path))
   else:
     kinds = "digits, npz, folder, tfds"
     raise ValueError(f"data.source {kind!r} must be one of {kinds}")
@@ -119,15 +125,31 @@ def load_source(
 
 
 def read_npz(path: str) -> ArraySource:
-  """Arrays `image`, uint8 [N, H, W(, 1 or 3)], and maybe `label`, [N] int."""
-  with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
-    if "image" not in arrays:
-      raise ValueError(f"{path} has arrays {arrays.files}; 'image' is missing")
-    images = _rgb(arrays["image"], path)
-    labels = arrays["label"].astype(np.int64) if "label" in arrays else None
-  if labels is not None and labels.shape != images.shape[:1]:
-    raise ValueError(f"{path}: {len(images)} images but labels {labels.shape}")
-  return ArraySource(images, labels)
+  """Arrays `image`, uint8 [N, H, W(, 1 or 3)], and maybe `label`, [N] int.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it does not hold what it should.
+  """
+  if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+    raise FileNotFoundError(f"no file {path!r}; set data.path or data.test_path")
+  with tf.io.gfile.GFile(path, "rb") as file:
+    if not zipfile.is_zipfile(file):
+      raise ValueError(f"{path} is not a whole .npz file, as numpy.savez writes it")
+    file.seek(0)
+    with np.load(file) as arrays:
+      if "image" not in arrays:
+        raise ValueError(f"{path} has arrays {arrays.files}; 'image' is missing")
+      images = _rgb(arrays["image"], path)
+      labels = arrays.get("label")
+  if labels is None:
+    return ArraySource(images, None)
+  if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f"{path}: {len(images)} images but labels {labels.shape} {labels.dtype}, must "
+      "be an integer for each"
+    )
+  return ArraySource(images, labels.astype(np.int64))
 
 
 def _rgb(images: np.ndarray, origin: str) -> np.ndarray:
@@ -139,7 +161,7 @@ def _rgb(images: np.ndarray, origin: str) -> np.ndarray:
     raise ValueError(
       f"{origin}: images {images.shape} must be [N, H, W], [N, H, W, 1] or [N, H, W, 3]"
     )
-  return np.broadcast_to(images, (*images.shape[:3], 3)).copy()
+  return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
 
 def _folder_sources(
@@ -158,17 +180,18 @@ def _folder_sources(
 
 
 def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:
+  table = tf.constant(paths)  # once, not in the graph of each pipeline
   return EncodedSource(
     num_images=len(paths),
     labels=lambda: labels,
-    fetch=lambda ids: tf.gather(tf.constant(paths), ids),
+    fetch=lambda ids: tf.gather(table, ids),
     load=tf.io.read_file,
     name=lambda image: paths[image],
   )
 
 
 def _hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
-  """Splits off test images, by class unless a class is too small for it."""
+  """Splits off test images, by class unless there are too few for it."""
   labels = train.labels()
   sizes = np.unique(labels, return_counts=True)[1]
   # Every class must be able to reach both parts for a split by class.

@@ -31,8 +31,8 @@ def open_split(
     data_dir: where the build lies; "" is TFDS's default.
 
   Raises:
-    ValueError: the dataset is not prepared, or not as ArrayRecord; the message
-      has the command that prepares it.
+    ValueError: no such dataset or split; or it is not prepared, or not as
+      ArrayRecord, and then the message says how to.
   """
   records = _open_records(name, split, data_dir)
 
@@ -66,23 +66,34 @@ def open_split(
 
 
 def _open_records(name: str, split: str, data_dir: str) -> BaseDataSource:
-  where = f" --data_dir={data_dir}" if data_dir else ""
-  mend = f"prepare it with `tfds build {name} --file_format=array_record{where}`"
+  where = f"data_dir={data_dir!r}, " if data_dir else ""
+  # Not `tfds build`, which does not start without Apache Beam.
+  prepare = (
+    "`import tensorflow_datasets as tfds; "
+    f"tfds.builder({name!r}, {where}file_format='array_record').download_and_prepare()`"
+  )
   try:
     builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
   except tfds.core.DatasetNotFoundError as error:
     raise ValueError(f"TFDS has no dataset {name!r}; check data.tfds_name") from error
-  if not builder.info.splits:
-    raise ValueError(f"TFDS dataset {name!r} is not in {builder.data_dir}; {mend}")
+  # The splits alone do not tell: TFDS may know them from its public bucket.
+  if not builder.is_prepared():
+    raise ValueError(
+      f"TFDS dataset {name!r} is not in {builder.data_dir}; prepare it: {prepare}"
+    )
   if "image" not in builder.info.features:
     features = sorted(builder.info.features)
     raise ValueError(f"TFDS dataset {name!r} has features {features}, no 'image'")
-  try:
-    return builder.as_data_source(
-      split, deserialize_method=tfds.core.decode.DeserializeMethod.RAW_BYTES
-    )
-  except NotImplementedError as error:
+  formats = sorted(form.value for form in builder.info.available_file_formats())
+  if "array_record" not in formats:
+    # TFDS refuses a second format in the same place.
     raise ValueError(
-      f"TFDS dataset {name!r} in {builder.data_dir} is not in the ArrayRecord format, "
-      f"which random access needs; {mend}"
-    ) from error
+      f"TFDS dataset {name!r} in {builder.data_dir} is in the formats {formats}, "
+      "without array_record, which random access needs; remove it or set another "
+      f"data.path, then prepare it: {prepare}"
+    )
+  return builder.as_data_source(
+    split,
+    deserialize_method=tfds.core.decode.DeserializeMethod.RAW_BYTES,
+    file_format="array_record",
+  )

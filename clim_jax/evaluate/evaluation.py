@@ -147,7 +147,7 @@ def print_table(figures: dict[str, Any], console: Console) -> None:
     title=f"Top-1 accuracy on {figures['test_images']} test images, "
     f"step {figures['step']}"
   )
-  for column in ("protocol", "CLIM encoder", "raw pixels"):
+  for column in ("protocol", "encoder", "raw pixels"):
     table.add_column(column, justify="left" if column == "protocol" else "right")
   network, raw = figures["network"], figures["raw_pixels"]
   knn = protocol["knn"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from scipy import stats
 from skimage import data
 
 from clim_jax.data.crops import (
@@ -69,6 +70,21 @@ def test_boxes_lie_inside_with_area_and_ratio_in_range():
   assert top.min() == left.min() == 0
 
 
+def test_the_area_is_uniform_over_its_range():
+  crop = RandomCrop(16, (0.1, 0.5), (3 / 4, 4 / 3))  # every try fits a square
+  # Large, so that rounding a side to a pixel does not show.
+  size = tf.fill([2000], 5000)
+  boxes = crop.boxes(uniforms(2000, seed=2), size, size).numpy().astype(float)
+  share = boxes[:, 2] * boxes[:, 3] / 5000**2
+  ratio = np.log(boxes[:, 3] / boxes[:, 2])
+  assert stats.kstest(share, stats.uniform(0.1, 0.4).cdf).pvalue > 1e-3
+  limit = np.log(4 / 3)
+  assert stats.kstest(ratio, stats.uniform(-limit, 2 * limit).cdf).pvalue > 1e-3
+  # And the crop lies anywhere it can.
+  place = (boxes[:, :2] + 0.5) / (5001 - boxes[:, 2:])
+  assert stats.kstest(place.ravel(), stats.uniform().cdf).pvalue > 1e-3
+
+
 def test_the_first_try_that_fits_is_taken():
   numbers = uniforms(300, seed=1)
   boxes = CROP.boxes(numbers, tf.fill([300], 40), tf.fill([300], 30)).numpy()
@@ -86,10 +102,25 @@ def test_the_first_try_that_fits_is_taken():
     assert np.abs(box - [top, left, height, width]).max() <= 1
 
 
-def test_a_shape_that_fits_no_try_gives_the_largest_central_crop():
-  box = CROP.boxes(uniforms(1), tf.fill([1], 400), tf.fill([1], 10)).numpy()[0]
-  height = round(10 / (3 / 4))
-  assert box.tolist() == [(400 - height) // 2, 0, height, 10]
+@pytest.mark.parametrize(
+  ("height", "width", "expected"),
+  [
+    (400, 10, [193, 0, 13, 10]),  # the sides are 10 and 10 * 4 / 3
+    (10, 400, [0, 193, 10, 13]),
+    (30, 1, [14, 0, 1, 1]),
+  ],
+)
+def test_a_shape_that_fits_no_try_gives_the_largest_central_crop(
+  height, width, expected
+):
+  box = CROP.boxes(uniforms(1), tf.fill([1], height), tf.fill([1], width)).numpy()[0]
+  assert box.tolist() == expected
+
+
+def test_no_crop_is_empty_however_narrow_its_ratio():
+  crop = RandomCrop(16, (0.2, 1.0), (0.3, 0.4))
+  box = crop.boxes(uniforms(1), tf.fill([1], 1), tf.fill([1], 30)).numpy()[0]
+  assert box.tolist() == [0, 14, 1, 1]
 
 
 def test_a_single_image_gets_the_box_it_gets_in_a_batch():
@@ -132,13 +163,47 @@ def test_a_jpeg_crop_equals_cropping_the_decoded_whole(picture):
   assert error.max() <= 12
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
-def test_png_of_every_mode_is_read_as_rgb(picture, mode):
-  image = Image.fromarray(picture).convert(mode)
-  expected = pil_crop(np.asarray(image.convert("RGB")), (22, 37, 45, 45), 16)
-  assert np.abs(decoded_center(encoded(image, "PNG")).astype(int) - expected).max() <= 1
+@pytest.mark.parametrize(
+  ("kind", "mode", "options"),
+  [
+    ("PNG", "1", {}),
+    ("PNG", "L", {}),
+    ("PNG", "LA", {}),
+    ("PNG", "RGB", {}),
+    ("PNG", "RGBA", {}),
+    ("PNG", "P", {}),
+    ("PNG", "P", {"transparency": 3}),
+    # No chroma to interpolate, so these are as exact as a PNG.
+    ("JPEG", "RGB", {"subsampling": 0}),
+    ("JPEG", "RGB", {"subsampling": 0, "progressive": True}),
+    ("JPEG", "L", {}),
+    ("JPEG", "CMYK", {}),
+  ],
+)
+def test_every_mode_is_read_as_rgb_as_pil_reads_it(picture, kind, mode, options):
+  image = Image.fromarray(picture).convert("RGBA")
+  # Alpha is dropped, not blended: what is below it is seen.
+  image.putalpha(Image.linear_gradient("L").resize((120, 90)))
+  image = image if mode in ("RGBA", "LA") else image.convert("RGB")
+  bytes_ = encoded(image.convert(mode), kind, **options)
+  whole = np.asarray(Image.open(io.BytesIO(bytes_)).convert("RGB"))
+  expected = pil_crop(whole, (22, 37, 45, 45), 16)
+  assert np.abs(decoded_center(bytes_).astype(int) - expected).max() <= 1
 
 
-def test_a_grayscale_jpeg_is_read_as_rgb(picture):
-  out = decoded_center(encoded(Image.fromarray(picture).convert("L"), "JPEG"))
-  np.testing.assert_array_equal(out[..., 0], out[..., 2])
+def test_a_16_bit_png_keeps_its_upper_byte(picture):
+  gray = picture[..., 0]
+  deep = gray.astype(np.uint16) * 256 + 99
+  expected = pil_crop(gray[..., None].repeat(3, -1), (22, 37, 45, 45), 16)
+  out = decoded_center(encoded(Image.fromarray(deep), "PNG")).astype(int)
+  assert np.abs(out - expected).max() <= 1
+
+
+def test_each_crop_of_an_image_has_its_own_numbers_and_side(picture):
+  bytes_, numbers = encoded(Image.fromarray(picture), "PNG"), uniforms(2)
+  crops = (CROP, RandomCrop(7, (0.05, 0.2), (1.0, 1.0)))
+  out = decode_crops(tf.constant(bytes_), crops, numbers)
+  for image, crop, row in zip(out, crops, numbers, strict=True):
+    box = crop.boxes(row, tf.constant(90), tf.constant(120)).numpy()
+    expected = pil_crop(picture, box, crop.side)
+    assert np.abs(image.numpy().astype(int) - expected).max() <= 1

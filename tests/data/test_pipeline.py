@@ -3,6 +3,7 @@
 import images
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from clim_jax.data import pipeline
 from clim_jax.data.crops import CenterCrop, RandomCrop
@@ -70,6 +71,41 @@ def test_without_a_table_there_are_no_positives_and_the_same_other_crops():
     assert without.positive_key is None
     np.testing.assert_array_equal(without.query[0], with_.query[0])
     np.testing.assert_array_equal(without.key, with_.key)
+
+
+@pytest.mark.parametrize("kind", ["positive_queries", "positive_keys"])
+def test_a_plan_can_leave_out_one_kind_of_positives(kind):
+  source = images.constant_source(IMAGES)
+  plan = PLAN._replace(**{kind: False})
+  for part, whole in zip(batches(source, plan=plan), batches(source), strict=True):
+    if kind == "positive_queries":
+      assert part.positive_query == ()
+      np.testing.assert_array_equal(part.positive_key, whole.positive_key)
+    else:
+      assert part.positive_key is None
+      for one, other in zip(part.positive_query, whole.positive_query, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_two_crops_of_a_batch_are_cut_alike():
+  # Of one and the same picture, so that crops differ only by where they are cut,
+  # and so large that no two places agree by chance.
+  noise = np.random.default_rng(0).integers(0, 256, (1, 200, 200, 3), dtype=np.uint8)
+  pictures = noise.repeat(IMAGES, 0)
+  batch = batches(pipeline.ArraySource(pictures, None), steps=1)[0]
+  large = [batch.query[0], batch.key, batch.positive_query[0], batch.positive_key]
+  small = [batch.query[1], batch.positive_query[1]]
+  for crops in (np.concatenate(large), np.concatenate(small)):
+    assert len(np.unique(crops, axis=0)) == len(crops)
+
+
+def test_a_run_resumed_in_the_middle_gets_the_batches_it_would_have_got():
+  source = pipeline.ArraySource(random_pictures(), None)
+  options = {"positives": NEXT, "rows": slice(0, BATCH), "last_step": 5}
+  later = pipeline.train_batches(source, STREAM, PLAN, first_step=4, **options)
+  np.testing.assert_array_equal(
+    next(later).query[0], batches(source, steps=5)[4].query[0]
+  )
 
 
 def folder_of(root, pictures):
@@ -150,6 +186,13 @@ def test_a_broken_file_is_named(damage, place, tmp_path):
   ids = np.arange(IMAGES).reshape(5, 4)
   with pytest.raises(BadImageError, match=f"{place:03}.png"):
     list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4)))
+
+
+def test_a_bad_table_is_reported_as_itself(tmp_path):
+  source = folder_of(tmp_path, random_pictures())
+  short = Positives(NEXT.ids[:3], NEXT.start[:3], NEXT.count[:3])
+  with pytest.raises(tf.errors.OpError, match="IndexError"):
+    batches(source, positives=short)
 
 
 def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):

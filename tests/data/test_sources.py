@@ -3,6 +3,7 @@
 import images
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from clim_jax.data import folder
 from clim_jax.data.sources import load_source
@@ -37,6 +38,12 @@ def test_digits_are_split_by_class_without_overlap():
   np.testing.assert_allclose(shares, 0.2, atol=0.01)
   again, _ = load("digits")
   np.testing.assert_array_equal(again.images, train.images)
+  # The 1797 pictures of scikit-learn, 16 levels stretched over a byte, each once.
+  pixels = np.concatenate([train.images, test.images])[..., 0].reshape(1797, 64)
+  original = np.rint(load_digits().data * 255 / 16).astype(np.uint8)
+  np.testing.assert_array_equal(
+    pixels[np.lexsort(pixels.T)], original[np.lexsort(original.T)]
+  )
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 5), (6, 4, 5, 1), (6, 4, 5, 3)])
@@ -72,6 +79,10 @@ def test_npz_takes_its_test_images_from_a_file_of_their_own(tmp_path):
       {"image": np.zeros((2, 4, 4, 3), np.uint8), "label": np.arange(3)},
       r"2 images but labels \(3,\)",
     ),
+    (
+      {"image": np.zeros((2, 4, 4, 3), np.uint8), "label": np.array([0.5, 1.0])},
+      "float64, must be an integer",
+    ),
   ],
 )
 def test_an_npz_that_cannot_serve_is_refused_by_name(arrays, message, tmp_path):
@@ -82,12 +93,29 @@ def test_an_npz_that_cannot_serve_is_refused_by_name(arrays, message, tmp_path):
 
 
 def test_a_missing_npz_is_named():
-  with pytest.raises(Exception, match=r"nowhere\.npz"):
+  with pytest.raises(FileNotFoundError, match=r"nowhere\.npz.*set data\.path"):
     load("npz", path="nowhere.npz")
 
 
-@pytest.mark.parametrize("labels", [np.zeros(10, int), np.array([0] * 9 + [5])])
-def test_one_class_and_a_class_of_one_image_can_be_held_out_from(labels, tmp_path):
+def test_a_file_that_is_no_npz_is_named(tmp_path):
+  whole = save(tmp_path / "whole.npz", image=np.zeros((9, 9, 9), np.uint8))
+  with open(whole, "rb") as file:
+    half = file.read()[:500]
+  (tmp_path / "half.npz").write_bytes(half)
+  with pytest.raises(ValueError, match=r"half\.npz is not a whole"):
+    load("npz", path=str(tmp_path / "half.npz"))
+
+
+@pytest.mark.parametrize(
+  "labels",
+  [
+    np.zeros(10, int),
+    np.full(10, -1),  # what TFDS gives for an image without a label
+    np.array([0] * 9 + [5]),
+    np.repeat(np.arange(5), 2),  # more classes than the 2 images held out
+  ],
+)
+def test_any_class_sizes_can_be_held_out_from(labels, tmp_path):
   pixels = images.constant_images(10)
   train, test = load("npz", path=save(tmp_path / "a.npz", image=pixels, label=labels))
   together = np.concatenate([train.images, test.images])[:, 0, 0, 0]

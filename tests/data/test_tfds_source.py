@@ -1,12 +1,15 @@
 """TFDS builds that the test prepares itself, offline."""
 
+import re
+
 import images
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from clim_jax.data import pipeline
-from clim_jax.data.crops import CenterCrop
+from clim_jax.data import pipeline, tfds_source
+from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.sources import load_source
 
 COUNT = 12
@@ -86,8 +89,52 @@ def test_a_subset_keeps_images_and_labels_together(array_records):
 
 def test_a_tfrecord_build_names_the_command_that_mends_it(tmp_path):
   prepare(tmp_path, "records", "tfrecord")
-  with pytest.raises(ValueError, match="tfds build records --file_format=array_record"):
+  with pytest.raises(ValueError, match="remove it or set another") as error:
     load(tmp_path, "records")
+  assert "file_format='array_record').download_and_prepare()" in str(error.value)
+
+
+def test_a_dataset_that_is_not_prepared_is_not_downloaded(tmp_path, monkeypatch):
+  def refuse(*args, **kwargs):
+    raise AssertionError("a download was attempted")
+
+  monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
+  with pytest.raises(ValueError, match=r"is not in .*; prepare it: `import"):
+    load(tmp_path, "mnist")
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("split", ["no_such_split", "train[oops"])
+def test_an_unknown_split_is_named(split, array_records):
+  with pytest.raises(ValueError, match=re.escape(split)):
+    load(array_records, "constant", split)
+
+
+def test_labels_are_read_in_blocks_without_loss(array_records, monkeypatch):
+  whole = load(array_records, "constant")[0].labels()
+  monkeypatch.setattr(tfds_source, "_LABEL_BLOCK", 5)  # 12 = 5 + 5 + 2
+  np.testing.assert_array_equal(load(array_records, "constant")[0].labels(), whole)
+
+
+def test_training_batches_show_the_records_of_the_stream(array_records):
+  source, _ = load(array_records, "constant")
+  level = np.array(shown(source, list(range(COUNT))))
+  crop = RandomCrop(4, (0.2, 1.0), (3 / 4, 4 / 3))
+  plan = pipeline.ViewPlan((crop,), positive_queries=True, positive_keys=True)
+  stream = IndexStream(0, COUNT, 4, plan.num_crops)
+  batches = pipeline.train_batches(
+    source,
+    stream,
+    plan,
+    first_step=2,
+    last_step=5,
+    positives=None,
+    rows=slice(0, 4),
+  )
+  for step, batch in enumerate(batches, start=2):
+    expected = level[stream.step(step, None).anchors]
+    np.testing.assert_array_equal(batch.query[0][:, 0, 0, 0], expected)
+    np.testing.assert_array_equal(batch.key[batch.key_row][:, 0, 0, 0], expected)
 
 
 def test_an_unknown_dataset_is_named(tmp_path):
