@@ -60,6 +60,7 @@ def _pretrain(config: ConfigDict, workdir: pathlib.Path, console: Console) -> No
     f"{experiment.stream.steps_per_epoch} steps on {experiment.mesh.devices.size} "
     f"{jax.default_backend()} device(s); workdir {workdir}",
     highlight=False,
+    soft_wrap=True,
   )
   state = pretrain(experiment, workdir, console)
   _report(evaluation.evaluate(experiment, state, console), workdir, console)
@@ -79,7 +80,10 @@ def _evaluate(config: ConfigDict, workdir: pathlib.Path, console: Console) -> No
   step = checkpoints.newest() if step < 0 else step
   if step is None:
     raise ConfigError(f"{path} holds no checkpoint yet")
-  state, _ = checkpoints.restore(step, experiment.init_state())
+  try:
+    state, _ = checkpoints.restore(step, experiment.init_state())
+  except FileNotFoundError as error:
+    raise ConfigError(f"evaluation.step: {error}") from error
   checkpoints.close()
   _report(evaluation.evaluate(experiment, state, console), workdir, console)
 

@@ -186,7 +186,7 @@ def test_evaluation_restores_a_step_and_reproduces_the_figures(arrays, tmp_path)
   run(config, tmp_path, "evaluate")
   assert json.loads(path.read_text())["step"] == 2
   config.evaluation.step = 3
-  with pytest.raises(FileNotFoundError, match=r"there are \[2, 4\]"):
+  with pytest.raises(ConfigError, match=r"there are \[2, 4\]"):
     run(config, tmp_path, "evaluate")
 
 

@@ -52,14 +52,28 @@ def evaluate(
     "protocol": _protocol(experiment, raw_crop.side),
   }
   labels = train.labels(), test.labels()
+  few_labels = _possible(config.few_labels, labels[0], console)
   for name, (train_features, test_features) in features.items():
     with console.status(f"evaluating {name}"):
       rows = (train_features, labels[0], test_features, labels[1])
-      figures[name] = _probe(rows, config)
+      figures[name] = _probe(rows, config, few_labels)
   return figures
 
 
-def _probe(rows: tuple[np.ndarray, ...], config: ConfigDict) -> dict[str, Any]:
+def _possible(
+  few_labels: tuple[int, ...], labels: np.ndarray, console: Console
+) -> list[int]:
+  """Those label counts that every class can serve; says which are left out."""
+  smallest = int(np.bincount(labels).min())
+  left_out = [count for count in few_labels if count > smallest]
+  if left_out:
+    console.print(f"no probes with {left_out} labels a class: a class has {smallest}")
+  return [count for count in few_labels if count <= smallest]
+
+
+def _probe(
+  rows: tuple[np.ndarray, ...], config: ConfigDict, few_labels: list[int]
+) -> dict[str, Any]:
   """kNN, linear and few-label figures of one kind of features."""
   num_classes = int(max(rows[1].max(), rows[3].max())) + 1
   knn = weighted_knn_accuracy(
@@ -81,7 +95,6 @@ def _probe(rows: tuple[np.ndarray, ...], config: ConfigDict) -> dict[str, Any]:
     validation_fraction=config.probe_validation_fraction,
     seed=0,
   )
-  smallest_class = int(np.bincount(rows[1]).min())
   few = {
     str(count): few_label_probe(
       *rows,
@@ -91,8 +104,7 @@ def _probe(rows: tuple[np.ndarray, ...], config: ConfigDict) -> dict[str, Any]:
       regulariser=config.few_label_regulariser,
       max_iterations=config.probe_iterations,
     )
-    for count in config.few_labels
-    if count <= smallest_class
+    for count in few_labels
   }
   return {
     "knn": {"accuracy": knn},
@@ -117,7 +129,10 @@ def _protocol(experiment: Experiment, raw_side: int) -> dict[str, Any]:
     "features": "query encoder, pooled backbone, evaluation mode, L2-normalised",
     "crop": experiment.evaluation_crop._asdict(),
     "raw_pixels": f"the same crop at side {raw_side}, L2-normalised",
-    "knn": {"k": config.knn_neighbours, "temperature": config.knn_temperature},
+    "knn": {
+      "k": min(config.knn_neighbours, experiment.train.num_images),
+      "temperature": config.knn_temperature,
+    },
     "linear": {
       "solver": solver,
       f"{tried}_tried": list(config[f"probe_{tried}"]),
