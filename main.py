@@ -1,7 +1,6 @@
 """Pretrains or evaluates CLIM: python main.py --config=configs/digits.py."""
 
 import os
-import pathlib
 import sys
 import time
 
@@ -10,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
 from clim_jax import configuration, launch
@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
     if _FLAGS.distributed or _FLAGS.mode == "evaluate":
       raise configuration.ConfigError("say where the run lives: --workdir=DIR")
     workdir = f"runs/{_FLAGS.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-  launch.run(_FLAGS.config, _FLAGS.mode, pathlib.Path(workdir))
+  launch.run(_FLAGS.config, _FLAGS.mode, epath.Path(workdir))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 import difflib
 import importlib.util
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 # Keys that may change between the sessions of one run: they do not shape training.
@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 def load(path: str) -> ConfigDict:
   """The config that `get_config` of a Python file returns."""
   spec = importlib.util.spec_from_file_location("clim_config", path)
-  if spec is None or not pathlib.Path(path).is_file():
+  if spec is None or not epath.Path(path).is_file():
     raise ConfigError(f"config file {path!r} does not exist")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -72,11 +72,11 @@ def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def save(config: ConfigDict, path: pathlib.Path) -> None:
+def save(config: ConfigDict, path: epath.Path) -> None:
   path.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def differences(config: ConfigDict, path: pathlib.Path) -> list[str]:
+def differences(config: ConfigDict, path: epath.Path) -> list[str]:
   """Keys whose value is not the saved one, as "key: saved → given" lines."""
   saved = flatten(json.loads(path.read_text()))
   given = flatten(json.loads(json.dumps(config.to_dict())))
@@ -87,7 +87,7 @@ def differences(config: ConfigDict, path: pathlib.Path) -> list[str]:
   ]
 
 
-def restore_into(config: ConfigDict, path: pathlib.Path) -> ConfigDict:
+def restore_into(config: ConfigDict, path: epath.Path) -> ConfigDict:
   """The saved config, with this one's free sections: what an evaluation runs on."""
   saved = ConfigDict(json.loads(path.read_text()))
   for section in _FREE_SECTIONS:

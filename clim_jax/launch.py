@@ -1,8 +1,7 @@
 """Starts a run: devices, workdir, mode."""
 
-import pathlib
-
 import jax
+from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -14,7 +13,7 @@ from clim_jax.experiment import open_experiment
 from clim_jax.train.checkpoints import Checkpoints
 from clim_jax.train.pretrain import pretrain
 
-_CACHE = pathlib.Path("~/.cache/clim_jax").expanduser()
+_CACHE = epath.Path("~/.cache/clim_jax").expanduser()
 
 
 def join_processes(
@@ -24,7 +23,7 @@ def join_processes(
   jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
-def run(config: ConfigDict, mode: str, workdir: pathlib.Path) -> None:
+def run(config: ConfigDict, mode: str, workdir: epath.Path) -> None:
   """Pretrains (and then evaluates), or evaluates a checkpoint.
 
   Raises:
@@ -40,7 +39,7 @@ def run(config: ConfigDict, mode: str, workdir: pathlib.Path) -> None:
     _pretrain(config, workdir, console)
 
 
-def _pretrain(config: ConfigDict, workdir: pathlib.Path, console: Console) -> None:
+def _pretrain(config: ConfigDict, workdir: epath.Path, console: Console) -> None:
   saved = workdir / "config.json"
   if saved.exists():
     changed = configuration.differences(config, saved)
@@ -66,13 +65,13 @@ def _pretrain(config: ConfigDict, workdir: pathlib.Path, console: Console) -> No
   _report(evaluation.evaluate(experiment, state, console), workdir, console)
 
 
-def _evaluate(config: ConfigDict, workdir: pathlib.Path, console: Console) -> None:
+def _evaluate(config: ConfigDict, workdir: epath.Path, console: Console) -> None:
   saved = workdir / "config.json"
   if not saved.exists():
     raise ConfigError(f"{workdir} holds no run: {saved} does not exist")
   config = configuration.restore_into(config, saved)
   experiment = open_experiment(config)
-  path = pathlib.Path(config.evaluation.checkpoint or workdir / "checkpoints")
+  path = epath.Path(config.evaluation.checkpoint or workdir / "checkpoints")
   if not path.is_dir():
     raise ConfigError(f"there are no checkpoints in {path}; set evaluation.checkpoint")
   checkpoints = Checkpoints(path)
@@ -88,7 +87,7 @@ def _evaluate(config: ConfigDict, workdir: pathlib.Path, console: Console) -> No
   _report(evaluation.evaluate(experiment, state, console), workdir, console)
 
 
-def _report(figures: dict | None, workdir: pathlib.Path, console: Console) -> None:
+def _report(figures: dict | None, workdir: epath.Path, console: Console) -> None:
   if figures is not None:
     evaluation.write(figures, workdir)
     evaluation.print_table(figures, console)

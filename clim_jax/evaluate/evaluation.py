@@ -1,11 +1,11 @@
 """All figures of one checkpoint, each beside raw pixels, with their protocol."""
 
 import json
-import pathlib
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -148,7 +148,7 @@ def _protocol(experiment: Experiment, raw_side: int) -> dict[str, Any]:
   }
 
 
-def write(figures: dict[str, Any], workdir: pathlib.Path) -> None:
+def write(figures: dict[str, Any], workdir: epath.Path) -> None:
   """Writes evaluation.json; by the first process alone."""
   if jax.process_index() == 0:
     text = json.dumps(figures, indent=2, ensure_ascii=False)

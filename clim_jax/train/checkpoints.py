@@ -1,11 +1,11 @@
 """Orbax checkpoints: the train state, and the positives it was training with."""
 
-import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from clim_jax.selection.positives import Positives
 from clim_jax.train.state import TrainState
@@ -14,13 +14,13 @@ from clim_jax.train.state import TrainState
 class Checkpoints:
   """The checkpoints of a run; saving goes on in the background."""
 
-  def __init__(self, path: pathlib.Path, *, keep: int | None = None) -> None:
+  def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
     """`keep` bounds how many stay; None keeps all (for reading)."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
     items = {name: ocp.StandardCheckpointHandler() for name in ("state", "positives")}
     self._path = path
     self._manager = ocp.CheckpointManager(
-      path.absolute(), item_handlers=items, options=options
+      path.resolve(), item_handlers=items, options=options
     )
 
   def newest(self) -> int | None:
@@ -49,7 +49,7 @@ class Checkpoints:
       )
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
-    if (pathlib.Path(self._path) / str(step) / "positives").exists():
+    if (self._path / str(step) / "positives").exists():
       items["positives"] = ocp.args.StandardRestore()
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
     positives = None

@@ -2,9 +2,9 @@
 
 import json
 import math
-import pathlib
 
 from clu import metric_writers
+from etils import epath
 
 Scalars = dict[str, float | int]
 
@@ -13,7 +13,7 @@ class MetricLog:
   """One JSON object a logged step, and the same to TensorBoard."""
 
   def __init__(
-    self, workdir: pathlib.Path, *, resume_step: int, tensorboard: bool
+    self, workdir: epath.Path, *, resume_step: int, tensorboard: bool
   ) -> None:
     """Lines beyond `resume_step`, of a session that died, are dropped."""
     path = workdir / "metrics.jsonl"
@@ -22,7 +22,7 @@ class MetricLog:
       lines = path.read_text().splitlines(keepends=True)
       kept = [line for line in lines if json.loads(line)["step"] <= resume_step]
     path.write_text("".join(kept))
-    self._file = path.open("a", buffering=1)
+    self._file = path.open("a")
     self._tensorboard = (
       metric_writers.SummaryWriter(str(workdir)) if tensorboard else None
     )
@@ -32,6 +32,7 @@ class MetricLog:
       name: value if math.isfinite(value) else None for name, value in scalars.items()
     }
     self._file.write(json.dumps(record) + "\n")
+    self._file.flush()
     if self._tensorboard is not None:
       self._tensorboard.write_scalars(step, scalars)
 

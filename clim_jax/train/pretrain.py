@@ -6,12 +6,12 @@ restored run refreshes as the uninterrupted one would have.
 """
 
 import math
-import pathlib
 import time
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from rich.console import Console
 
 from clim_jax import sharding
@@ -28,7 +28,7 @@ from clim_jax.train.state import TrainState
 
 
 def pretrain(
-  experiment: Experiment, workdir: pathlib.Path, console: Console
+  experiment: Experiment, workdir: epath.Path, console: Console
 ) -> TrainState:
   """Trains to the end from the newest checkpoint of `workdir`, or from the start.
 
