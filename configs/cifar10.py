@@ -23,4 +23,9 @@ def get_config() -> ConfigDict:
   config.moco.momentum = 0.99
 
   config.selection.num_centers = 200
+
+  # 50,000 images of 3,072 raw pixels would take longer to probe than the features.
+  config.evaluation.raw_pixel_side = 16
+  config.evaluation.probe_regularisers = (1e-6, 1e-5, 1e-4, 1e-3)
+  config.evaluation.probe_iterations = 100
   return config
