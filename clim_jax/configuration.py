@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +54,8 @@ def check_override_keys(arguments: Sequence[str], *, default_path: str) -> None:
 
 def _config_path(arguments: Sequence[str], default_path: str) -> str:
   path = default_path
-  for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+  pairs = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
+  for argument, following in pairs:
     if argument in ("--config", "-config"):
       path = following
     elif argument.startswith(("--config=", "-config=")):

@@ -45,6 +45,10 @@ def test_an_unknown_key_names_the_nearest(argument, nearest):
     configuration.check_override_keys([argument], default_path=BASE)
 
 
+def test_no_arguments_pass():
+  configuration.check_override_keys([], default_path=BASE)
+
+
 def test_known_keys_and_other_flags_pass():
   arguments = ["--config.moco.queue_size=64", "--workdir=x", f"--config={BASE}"]
   configuration.check_override_keys(arguments, default_path="no/such.py")
