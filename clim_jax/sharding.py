@@ -58,15 +58,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, REPLICATED)
 
 
-def put_replicated(mesh: Mesh, tree: Any) -> Any:
-  """The same host value on every device; every process must pass the same."""
-  sharding = replicated(mesh)
-  return jax.tree.map(
-    lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)),
-    tree,
-  )
-
-
 def put_rows(mesh: Mesh, tree: Any) -> Any:
   """This process's rows, [b, ...], as its part of global row-sharded arrays."""
   sharding = NamedSharding(mesh, ROWS)

@@ -93,4 +93,5 @@ def random_batch(
 def put(mesh: jax.sharding.Mesh, state: TrainState, batch: Batch) -> tuple:
   """A fresh copy of the state (a step consumes it) and the batch, on the mesh."""
   copy = jax.tree.map(np.asarray, state)
-  return sharding.put_replicated(mesh, copy), sharding.put_rows(mesh, batch)
+  placed = jax.device_put(copy, sharding.replicated(mesh))
+  return placed, sharding.put_rows(mesh, batch)
