@@ -29,7 +29,7 @@ def pad(bank, devices, *, spare=0):
 
 def search(bank, devices, count, *, spare=0):
   """Neighbours of the real rows, [N, M]."""
-  blocks = (neighbours._QUERY_BLOCK, neighbours._RESIDENT_BLOCK)
+  blocks = neighbours._TILE_ON_CPU
   mapped = _search(devices, len(bank), count, blocks)
   return np.asarray(mapped(pad(bank, devices, spare=spare)))[: len(bank)]
 

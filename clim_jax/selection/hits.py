@@ -1,0 +1,89 @@
+"""Hits: which similarities of a tile may enter a best list, one bit each.
+
+Sorting a tile costs many times its matrix product. But once a list is warm only a
+few similarities of a tile reach its last place, so a tile is read once, by one
+comparison per element whose results are packed 32 to a word, and only the set bits
+are visited: the r-th hit of every row at once.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from clim_jax.selection.best import Best, insert
+
+WORD = 32  # bits; tiles are multiples of it
+
+
+def row_hits(similarity: jax.Array, bound: jax.Array) -> jax.Array:
+  """Words [C / 32, R] of `similarity` [R, C] ≥ `bound` [R]; bit e of g: 32·g + e."""
+  rows, columns = similarity.shape
+  hit = (similarity >= bound[:, None]).reshape(rows, columns // WORD, WORD)
+  words = jnp.where(hit, _BITS[None, None], jnp.uint32(0)).sum(2, dtype=jnp.uint32)
+  return lax.optimization_barrier(words).T
+
+
+def column_hits(similarity: jax.Array, bound: jax.Array) -> jax.Array:
+  """Words [R / 32, C] of `similarity` [R, C] ≥ `bound` [C]; bit e of g: 32·g + e."""
+  rows, columns = similarity.shape
+  hit = (similarity >= bound[None]).reshape(rows // WORD, WORD, columns)
+  return jnp.where(hit, _BITS[None, :, None], jnp.uint32(0)).sum(1, dtype=jnp.uint32)
+
+
+def first_bits(count: jax.Array, words: int) -> jax.Array:
+  """Words [words] whose first `count` bits are set."""
+  bits = jnp.clip(count - WORD * jnp.arange(words), 0, WORD)
+  some = (jnp.uint32(1) << (bits % WORD).astype(jnp.uint32)) - jnp.uint32(1)
+  return jnp.where(bits == WORD, jnp.uint32(0xFFFFFFFF), some)
+
+
+def diagonal_bits(words: int) -> jax.Array:
+  """Words [words, 32·words] in which row r has bit r alone."""
+  row = jnp.arange(WORD * words)
+  bit = (jnp.uint32(1) << (row % WORD).astype(jnp.uint32))[None]
+  return jnp.where(
+    jnp.arange(words)[:, None] == (row // WORD)[None], bit, jnp.uint32(0)
+  )
+
+
+def absorb(
+  best: Best,
+  words: jax.Array,
+  similarity_at: Callable[[jax.Array], jax.Array],
+  first_id: jax.Array,
+) -> Best:
+  """Inserts every hit.
+
+  Args:
+    best: lists of R rows.
+    words: hits of each row among the tile's candidates, [candidates / 32, R].
+    similarity_at: similarity of each row to one candidate of its own, [R] → [R].
+    first_id: id of the tile's first candidate.
+
+  Returns:
+    The lists, in time proportional to the most hits that one row has.
+  """
+  groups = jnp.arange(words.shape[0])[:, None]
+  most = lax.population_count(words).sum(0, dtype=jnp.uint32).max()
+
+  def visit_next(_: jax.Array, carry: tuple[jax.Array, Best]) -> tuple:
+    words, best = carry
+    group = jnp.where(words != 0, groups, words.shape[0]).min(axis=0)
+    any_left = group < words.shape[0]
+    group = jnp.minimum(group, words.shape[0] - 1)
+    word = jnp.take_along_axis(words, group[None], axis=0)[0]
+    lowest = word & (~word + jnp.uint32(1))
+    bit = WORD - 1 - lax.clz(lowest).astype(jnp.int32)
+    candidate = jnp.where(any_left, WORD * group + bit, 0)
+    similarity = similarity_at(candidate)
+    similarity = jnp.where(similarity == 0, 0.0, similarity)  # −0 is no other value
+    similarity = jnp.where(any_left, similarity, -jnp.inf)
+    words = jnp.where(groups == group[None], words ^ lowest[None], words)
+    return words, insert(best, similarity, first_id + candidate)
+
+  return lax.fori_loop(0, most.astype(jnp.int32), visit_next, (words, best))[1]
+
+
+_BITS = jnp.uint32(1) << jnp.arange(WORD, dtype=jnp.uint32)
