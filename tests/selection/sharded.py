@@ -34,12 +34,20 @@ def search(bank, devices, count, *, spare=0):
   return np.asarray(mapped(pad(bank, devices, spare=spare)))[: len(bank)]
 
 
-def cluster(bank, devices, centers, iterations, *, rng=None, padded=None):
-  """The clustering of the real rows, as NumPy arrays; `padded` replaces `pad`."""
-  mapped = _cluster(devices, len(bank), centers, iterations, kmeans._BLOCK)
+def cluster(bank, devices, num_centers, iterations, *, rng=None, padded=None, **start):
+  """The clustering of the real rows, as NumPy arrays; `padded` replaces `pad`.
+
+  `start`: `centers` to start from, or `batches` and `batch_size`.
+  """
+  batches, batch_size = start.get("batches", 0), start.get("batch_size", 0)
+  centers = start.get("centers")
+  blocks = (kmeans._ROWS, kmeans._CENTERS)
+  mapped = _cluster(
+    devices, len(bank), num_centers, iterations, batches, batch_size, blocks
+  )
   rng = jax.random.key(0) if rng is None else rng
   padded = pad(bank, devices) if padded is None else padded
-  out = [np.asarray(x) for x in mapped(rng, padded)]
+  out = [np.asarray(x) for x in mapped(rng, padded, centers)]
   return kmeans.Clustering(out[0], out[1][: len(bank)], out[2][: len(bank)])
 
 
@@ -54,17 +62,19 @@ def _search(devices, images, count, blocks):
 
 
 @functools.cache
-def _cluster(devices, images, centers, iterations, block):
+def _cluster(devices, images, centers, iterations, batches, batch_size, blocks):
   find = functools.partial(
     kmeans.spherical_kmeans,
     num_images=images,
     num_centers=centers,
     iterations=iterations,
+    batch_iterations=batches,
+    batch_size=batch_size,
   )
   rows, replicated = sharding.ROWS, sharding.REPLICATED
   return sharding.spmd(
     find,
     mesh(devices),
-    in_specs=(replicated, rows),
+    in_specs=(replicated, rows, replicated),
     out_specs=kmeans.Clustering(replicated, rows, rows),
   )
