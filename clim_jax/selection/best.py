@@ -28,12 +28,9 @@ def empty(floor: jax.Array, count: int) -> Best:
   `floor` must be reached by at least `count` candidates of the row in the end:
   it saves work and never changes a result.
   """
-  nobody = _NOBODY - jnp.arange(count, dtype=jnp.int32)[:, None]
-  shape = (count, floor.shape[0])
-  return Best(
-    jnp.broadcast_to(floor[None], shape),
-    jnp.broadcast_to(nobody, shape) + 0 * floor.astype(jnp.int32)[None],
-  )
+  similarity = jnp.tile(floor[None], (count, 1))
+  nobody = _NOBODY - jnp.arange(count, dtype=jnp.int32)
+  return Best(similarity, jnp.full_like(similarity, 0, jnp.int32) + nobody[:, None])
 
 
 def worst(best: Best) -> tuple[jax.Array, jax.Array]:

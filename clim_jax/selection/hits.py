@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from clim_jax.selection.best import Best, insert
+from clim_jax.selection.tile_pairs import WORD
 
-WORD = 32  # bits; tiles are multiples of it
+ALL = np.uint32(0xFFFFFFFF)
+_BITS = np.uint32(1) << np.arange(WORD, dtype=np.uint32)
 
 
 def row_hits(similarity: jax.Array, bound: jax.Array) -> jax.Array:
@@ -36,7 +39,7 @@ def first_bits(count: jax.Array, words: int) -> jax.Array:
   """Words [words] whose first `count` bits are set."""
   bits = jnp.clip(count - WORD * jnp.arange(words), 0, WORD)
   some = (jnp.uint32(1) << (bits % WORD).astype(jnp.uint32)) - jnp.uint32(1)
-  return jnp.where(bits == WORD, jnp.uint32(0xFFFFFFFF), some)
+  return jnp.where(bits == WORD, ALL, some)
 
 
 def diagonal_bits(words: int) -> jax.Array:
@@ -84,6 +87,3 @@ def absorb(
     return words, insert(best, similarity, first_id + candidate)
 
   return lax.fori_loop(0, most.astype(jnp.int32), visit_next, (words, best))[1]
-
-
-_BITS = jnp.uint32(1) << jnp.arange(WORD, dtype=jnp.uint32)

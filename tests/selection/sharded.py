@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from clim_jax import sharding
@@ -29,9 +30,11 @@ def pad(bank, devices, *, spare=0):
 
 def search(bank, devices, count, *, spare=0):
   """Neighbours of the real rows, [N, M]."""
-  blocks = neighbours._TILE_ON_CPU
-  mapped = _search(devices, len(bank), count, blocks)
-  return np.asarray(mapped(pad(bank, devices, spare=spare)))[: len(bank)]
+  rows = jnp.asarray(pad(bank, devices, spare=spare))
+  ids = neighbours.exact_neighbours(
+    mesh(devices), rows, num_images=len(bank), num_neighbours=count
+  )
+  return np.asarray(ids)[: len(bank)]
 
 
 def cluster(bank, devices, num_centers, iterations, *, rng=None, padded=None, **start):
@@ -52,15 +55,6 @@ def cluster(bank, devices, num_centers, iterations, *, rng=None, padded=None, **
 
 
 # Compiling takes most of the time; the block sizes belong to what is compiled.
-@functools.cache
-def _search(devices, images, count, blocks):
-  find = functools.partial(
-    neighbours.nearest_neighbours, num_images=images, num_neighbours=count
-  )
-  rows = sharding.ROWS
-  return sharding.spmd(find, mesh(devices), in_specs=rows, out_specs=rows)
-
-
 @functools.cache
 def _cluster(devices, images, centers, iterations, batches, batch_size, blocks):
   find = functools.partial(

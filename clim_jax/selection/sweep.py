@@ -1,0 +1,123 @@
+"""Compares pairs of tiles, each product serving the images of both."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from clim_jax.selection import best as best_lists
+from clim_jax.selection import hits
+from clim_jax.selection.best import Best
+
+
+class Shard(NamedTuple):
+  tiles: jax.Array  # rows, filled up with zeros to whole tiles, [T, b, D]
+  first_id: jax.Array  # id of the first row, [] int32
+  rows: int  # of the shard; later ones are filling
+  num_images: int  # ids from here on are padding
+
+  def first(self, tile: jax.Array) -> jax.Array:
+    """Id of the first row of a tile."""
+    return self.first_id + tile * self.tiles.shape[1]
+
+  def exist(self, tile: jax.Array) -> jax.Array:
+    """How many rows of a tile are images; they come first."""
+    left = jnp.minimum(self.rows, self.num_images - self.first_id)
+    return left - tile * self.tiles.shape[1]
+
+
+def empty_lists(mine: Shard, num_neighbours: int) -> Best:
+  """Lists of all images of the shard, each with a floor, [T, M, b]."""
+  floors = lax.map(
+    partial(_floor, mine, num_neighbours), jnp.arange(mine.tiles.shape[0])
+  )
+  return jax.vmap(partial(best_lists.empty, count=num_neighbours))(floors)
+
+
+def sweep(
+  mine: Shard,
+  visitor: Shard,
+  lists: Best,
+  pairs: jax.Array,
+  start: jax.Array,
+  stop: jax.Array,
+) -> Best:
+  """Compares tiles of mine with tiles of the visiting shard, for both.
+
+  Args:
+    mine: this replica's shard.
+    visitor: the shard that has come along the ring, or the very same object.
+    lists: of my tiles, followed by those of the visitor if that is not me;
+      [T or 2·T, M, b].
+    pairs: tile of mine, tile of the visitor, [P, 2].
+    start: first pair to compare.
+    stop: first pair to leave.
+  """
+  size = mine.tiles.shape[1]
+  lanes, words = jnp.arange(size), size // hits.WORD
+  at_home = visitor is mine
+
+  def compare(turn: jax.Array, lists: Best) -> Best:
+    row, column = pairs[turn, 0], pairs[turn, 1]
+    same = at_home & (row == column)
+    slot = column if at_home else column + mine.tiles.shape[0]
+    similarity = _similarity(mine.tiles[row], visitor.tiles[column])
+
+    of_rows = jax.tree.map(lambda x: x[row], lists)
+    found = hits.row_hits(similarity, _bound(of_rows, visitor.first(column)))
+    found &= hits.first_bits(visitor.exist(column), words)[:, None]
+    found &= jnp.where(same, ~hits.diagonal_bits(words), hits.ALL)
+    of_rows = hits.absorb(
+      of_rows, found, lambda c: similarity[lanes, c], visitor.first(column)
+    )
+    lists = jax.tree.map(lambda x, new: x.at[row].set(new), lists, of_rows)
+
+    of_columns = jax.tree.map(lambda x: x[slot], lists)
+    found = hits.column_hits(similarity, _bound(of_columns, mine.first(row)))
+    found &= hits.first_bits(jnp.where(same, 0, mine.exist(row)), words)[:, None]
+    of_columns = hits.absorb(
+      of_columns, found, lambda r: similarity[r, lanes], mine.first(row)
+    )
+    return jax.tree.map(lambda x, new: x.at[slot].set(new), lists, of_columns)
+
+  return lax.fori_loop(start, stop, compare, lists)
+
+
+def _similarity(rows: jax.Array, columns: jax.Array) -> jax.Array:
+  return jnp.dot(rows, columns.T, precision=lax.Precision.HIGHEST)
+
+
+def _bound(best: Best, first_id: jax.Array) -> jax.Array:
+  """What a candidate with an id from `first_id` on must reach to enter, [b]."""
+  similarity, last = best_lists.worst(best)
+  above = jnp.nextafter(similarity, jnp.inf)
+  return jnp.where(first_id < last, similarity, above)
+
+
+def _floor(mine: Shard, num_neighbours: int, tile: jax.Array) -> jax.Array:
+  """What at least M rows of its own tile reach for each row of a tile, [b].
+
+  The tile is cut into groups. If M groups have a maximum of at least x, M rows
+  reach x; bisection finds such an x, for which few more than M rows do.
+  """
+  rows = mine.tiles[tile]
+  size = rows.shape[0]
+  group = 1
+  while group < hits.WORD and 8 * group * num_neighbours <= size:
+    group *= 2
+  exist = jnp.arange(size) < mine.exist(tile)
+  others = exist[None] & ~jnp.eye(size, dtype=bool)
+  similarity = jnp.where(others, _similarity(rows, rows), best_lists.NOTHING)
+  maxima = similarity.reshape(size, size // group, group).max(axis=2)
+
+  def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple:
+    low, high = bounds
+    middle = (low + high) / 2
+    enough = (maxima >= middle[:, None]).sum(axis=1) >= num_neighbours
+    return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+  low = jnp.full_like(maxima[:, 0], best_lists.NOTHING)
+  low, _ = lax.fori_loop(0, 16, halve, (low, maxima.max(axis=1)))
+  return jnp.where(exist, low, jnp.inf)
