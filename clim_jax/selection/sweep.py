@@ -65,22 +65,28 @@ def sweep(
     slot = column if at_home else column + mine.tiles.shape[0]
     similarity = _similarity(mine.tiles[row], visitor.tiles[column])
 
-    of_rows = jax.tree.map(lambda x: x[row], lists)
+    # One read and one write: with more of them XLA copies all lists every time.
+    places = jnp.stack([row, slot])
+    both = jax.tree.map(lambda x: x[places], lists)
+    of_rows, of_columns = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
+
     found = hits.row_hits(similarity, _bound(of_rows, visitor.first(column)))
     found &= hits.first_bits(visitor.exist(column), words)[:, None]
     found &= jnp.where(same, ~hits.diagonal_bits(words), hits.ALL)
     of_rows = hits.absorb(
       of_rows, found, lambda c: similarity[lanes, c], visitor.first(column)
     )
-    lists = jax.tree.map(lambda x, new: x.at[row].set(new), lists, of_rows)
-
-    of_columns = jax.tree.map(lambda x: x[slot], lists)
     found = hits.column_hits(similarity, _bound(of_columns, mine.first(row)))
     found &= hits.first_bits(jnp.where(same, 0, mine.exist(row)), words)[:, None]
     of_columns = hits.absorb(
       of_columns, found, lambda r: similarity[r, lanes], mine.first(row)
     )
-    return jax.tree.map(lambda x, new: x.at[slot].set(new), lists, of_columns)
+    both = jax.tree.map(
+      lambda x, y: jnp.stack([x, jnp.where(same, x, y)]), of_rows, of_columns
+    )
+    return jax.tree.map(
+      lambda x, new: x.at[places].set(new, mode="promise_in_bounds"), lists, both
+    )
 
   return lax.fori_loop(start, stop, compare, lists)
 
