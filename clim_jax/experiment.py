@@ -24,9 +24,18 @@ from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
 from clim_jax.selection.refresh import Selection
 from clim_jax.train import optim
+from clim_jax.train.bank_step import (
+  BankStep,
+  make_bank_replica_step,
+  make_bank_train_step,
+)
 from clim_jax.train.objective import Recipe
 from clim_jax.train.state import TrainState, init_state
-from clim_jax.train.step import make_replica_step, make_train_step
+from clim_jax.train.step import (
+  make_embedding_step,
+  make_replica_step,
+  make_train_step,
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,12 @@ class Experiment:
       seed=self.config.seed,
     )
 
+  @property
+  def keeps_bank(self) -> bool:
+    """Whether the train step writes the bank that selection reads."""
+    selection = self.config.selection
+    return selection.bank == "in_step" and selection.rule != "none"
+
   def init_state(self) -> TrainState:
     """The first state, on every device; one program instead of one an operation."""
     init = functools.partial(
@@ -137,7 +152,16 @@ class Experiment:
     return jax.jit(init, out_shardings=sharding.replicated(self.mesh))()
 
   def train_step(self) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """The mapped, compiled step."""
+    """The mapped, compiled step: (state, batch) → (state, metrics)."""
+    return make_train_step(self.mesh, make_replica_step(*self._step_parts()))
+
+  def bank_train_step(self) -> BankStep:
+    """That step with the bank: (state, bank, batch) → (state, bank, metrics)."""
+    step = make_embedding_step(*self._step_parts())
+    return make_bank_train_step(self.mesh, make_bank_replica_step(step))
+
+  def _step_parts(self) -> tuple[Any, ...]:
+    """Encoder, optimizer, momentum schedule, recipe and seed."""
     config = self.config
     recipe = Recipe(
       temperature=config.moco.temperature,
@@ -153,10 +177,7 @@ class Experiment:
       momentum=config.moco.momentum,
       total_steps=self.total_steps,
     )
-    replica_step = make_replica_step(
-      self.encoder, self.optimizer, momentum, recipe, config.seed
-    )
-    return make_train_step(self.mesh, replica_step)
+    return self.encoder, self.optimizer, momentum, recipe, config.seed
 
 
 def open_experiment(config: ConfigDict) -> Experiment:

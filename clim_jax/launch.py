@@ -80,7 +80,7 @@ def _evaluate(config: ConfigDict, workdir: epath.Path, console: Console) -> None
   if step is None:
     raise ConfigError(f"{path} holds no checkpoint yet")
   try:
-    state, _ = checkpoints.restore(step, experiment.init_state())
+    state = checkpoints.restore(step, experiment.init_state()).state
   except FileNotFoundError as error:
     raise ConfigError(f"evaluation.step: {error}") from error
   checkpoints.close()

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from clim_jax.configuration import ConfigError
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
+from clim_jax.selection.bank import BANKS
 from clim_jax.selection.positives import RULES
 from clim_jax.train.optim import OPTIMIZERS
 
@@ -52,6 +53,7 @@ def _check_choices(config: ConfigDict) -> None:
     "model.dtype": ("auto", "float32", "bfloat16"),
     "moco.momentum_schedule": ("constant", "cosine"),
     "selection.rule": tuple(RULES),
+    "selection.bank": BANKS,
     "mixture.kind": (*MIXTURES, "direct"),
     "optimizer.name": OPTIMIZERS,
     "evaluation.probe_solver": ("lbfgs", "sgd"),

@@ -14,7 +14,8 @@ LAYERS = [
   {"augment", "models"},
   {"selection"},
   {"data"},
-  {"train.state", "train.optim", "train.views", "train.objective", "train.step"},
+  {"train.state", "train.optim", "train.views", "train.objective"},
+  {"train.step", "train.bank_step"},
   {"train.logs", "train.meter", "train.progress", "train.checkpoints"},
   {"evaluate.knn", "evaluate.heads", "evaluate.linear", "evaluate.few_label"},
   {"configuration", "limits", "experiment"},
@@ -22,7 +23,7 @@ LAYERS = [
   {"train.pretrain"},
   {"launch"},
 ]
-CONFIG_LAYER = 8
+CONFIG_LAYER = 9
 FILES = sorted((ROOT / "clim_jax").rglob("*.py"))
 
 

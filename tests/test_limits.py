@@ -30,6 +30,7 @@ def changed(key, value):
     ("model.dtype", "float16", "bfloat16"),
     ("data.source", "disk", "digits, npz, folder, tfds"),
     ("selection.rule", "all", "center_wise"),
+    ("selection.bank", "online", "selection.bank 'online' .* exact, in_step"),
     ("selection.refresh_epochs", 0, "> 0"),
     ("mixture.kind", "cut", "cutmix"),
     ("mixture.weight", 1.5, r"in \[0, 1\]"),

@@ -9,6 +9,7 @@ import pytest
 
 from clim_jax import configuration, launch
 from clim_jax.configuration import ConfigError
+from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import open_experiment
 from clim_jax.train.checkpoints import Checkpoints
 
@@ -125,16 +126,41 @@ def test_every_optimizer_trains(optimizer, arrays, tmp_path):
   assert np.isfinite(records[-1]["loss"])
 
 
-def newest_state(config, workdir):
+def restored(config, workdir, step=None):
+  """All that a checkpoint holds, by default of the newest."""
   experiment = open_experiment(config)
+  like_bank = None
+  if experiment.keeps_bank:
+    like_bank = FeatureExtractor(experiment, experiment.train).abstract_bank()
   checkpoints = Checkpoints(workdir / "checkpoints")
-  restored = checkpoints.restore(checkpoints.newest(), experiment.init_state())
+  step = checkpoints.newest() if step is None else step
+  checkpoint = checkpoints.restore(step, experiment.init_state(), like_bank)
   checkpoints.close()
-  return jax.device_get(restored)
+  return jax.device_get(checkpoint)
 
 
-def test_two_steps_then_restored_two_more_equal_four(arrays, tmp_path):
-  config = small("base", arrays)
+def reproducible(records):
+  """Records without what only says how long things took."""
+  timings = ("seconds", "share_of_epoch", "images_per_second", "data_wait_fraction")
+  return [{k: v for k, v in r.items() if not k.endswith(timings)} for r in records]
+
+
+@pytest.fixture
+def passes(monkeypatch):
+  """Grows by one with every pass over the whole set."""
+  counted, bank = [], FeatureExtractor.bank
+
+  def count(extractor, *variables):
+    counted.append(None)
+    return bank(extractor, *variables)
+
+  monkeypatch.setattr(FeatureExtractor, "bank", count)
+  return counted
+
+
+@pytest.mark.parametrize("bank", ["exact", "in_step"])
+def test_two_steps_then_restored_two_more_equal_four(bank, arrays, tmp_path, passes):
+  config = small("base", arrays, selection__bank=bank)
   config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
   config.selection.refresh_epochs = 2
   whole, halves = tmp_path / "whole", tmp_path / "halves"
@@ -144,15 +170,46 @@ def test_two_steps_then_restored_two_more_equal_four(arrays, tmp_path):
   # As if the run had died after step 4, with later lines already logged.
   for step in (6, 8):
     _remove(halves / "checkpoints" / str(step))
+  passes.clear()
   halves_records = run(config, halves)
+  assert len(passes) == (1 if bank == "exact" else 0)
   for a, b in zip(
-    jax.tree.leaves(newest_state(config, whole)),
-    jax.tree.leaves(newest_state(config, halves)),
+    jax.tree.leaves(restored(config, whole)),
+    jax.tree.leaves(restored(config, halves)),
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
   losses = [[r["loss"] for r in records] for records in (whole_records, halves_records)]
   assert losses[0] == losses[1]
+  # From the refresh at epoch 3 on also what was selected.
+  assert reproducible(whole_records[6:]) == reproducible(halves_records[6:])
+
+
+def test_a_bank_kept_in_the_step_takes_one_pass_and_has_no_empty_row(
+  arrays, tmp_path, passes
+):
+  config = small("base", arrays, selection__bank="in_step")
+  config.epochs, config.checkpoint.keep = 3, 10
+  config.selection.refresh_epochs = 1
+  run(config, tmp_path)
+  assert len(passes) == 1
+  # An epoch shows 32 of the 38 images; the others must have been embedded as well.
+  banks = [restored(config, tmp_path, step).bank for step in (2, 4)]
+  for bank in banks:
+    norms = np.linalg.norm(bank[:IMAGES], axis=1)
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
+  changed = (banks[0] != banks[1]).any(axis=1)
+  assert changed.sum() == 32
+  assert not changed[IMAGES:].any()
+
+
+@pytest.mark.parametrize(
+  ("rule", "bank", "keeps"),
+  [("knn", "in_step", True), ("none", "in_step", False), ("knn", "exact", False)],
+)
+def test_only_a_selection_that_asks_for_it_keeps_a_bank(rule, bank, keeps, arrays):
+  config = small("base", arrays, selection__rule=rule, selection__bank=bank)
+  assert open_experiment(config).keeps_bank == keeps
 
 
 def _remove(path):
@@ -206,8 +263,8 @@ def test_labels_never_reach_pretraining(arrays, tmp_path):
   assert "selection/knn_precision" not in records[-1]
   assert not (tmp_path / "unlabelled" / "evaluation.json").exists()
   for a, b in zip(
-    jax.tree.leaves(newest_state(config, tmp_path / "labelled")),
-    jax.tree.leaves(newest_state(unlabelled, tmp_path / "unlabelled")),
+    jax.tree.leaves(restored(config, tmp_path / "labelled")),
+    jax.tree.leaves(restored(unlabelled, tmp_path / "unlabelled")),
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)

@@ -97,6 +97,7 @@ def train_batches(
   batches = _crop_batches(source, elements(), groups, rows.stop - rows.start)
   for crops in batches:
     indices = in_flight.popleft()
+    key_ids = indices.anchors[indices.key_order]
     key_row = np.argsort(indices.key_order)
     yield Batch(
       query=crops[0],
@@ -104,6 +105,7 @@ def train_batches(
       positive_query=crops[2] if positive_queries else (),
       positive_key=crops[-1][0] if positive_keys else None,
       has_positive=indices.has_positive[rows],
+      key_ids=key_ids[rows].astype(np.int32),
       key_row=key_row[rows].astype(np.int32),
       query_row=indices.key_order[rows].astype(np.int32),
     )

@@ -1,6 +1,12 @@
-"""Orbax checkpoints: the train state, and the positives it was training with."""
+"""Orbax checkpoints: the train state, the positives it trained with, the bank.
 
-from typing import Any
+Positives and bank stand beside the state, not in it: what only reads the state, such
+as an evaluation, need not know them. The bank is there only if the train step keeps
+it. It cannot be computed anew, since its rows are of many past encoders; without it a
+restored run would select other positives than the uninterrupted one.
+"""
+
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,13 +17,22 @@ from clim_jax.selection.positives import Positives
 from clim_jax.train.state import TrainState
 
 
+class Checkpoint(NamedTuple):
+  """What a run goes on from."""
+
+  state: TrainState
+  positives: Positives | None  # None before the first selection
+  bank: jax.Array | None  # rows sharded, [N_pad, F] float32; None if not kept
+
+
 class Checkpoints:
   """The checkpoints of a run; saving goes on in the background."""
 
   def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
     """`keep` bounds how many stay; None keeps all (for reading)."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
-    items = {name: ocp.StandardCheckpointHandler() for name in ("state", "positives")}
+    names = ("state", "positives", "bank")
+    items = {name: ocp.StandardCheckpointHandler() for name in names}
     self._path = path
     self._manager = ocp.CheckpointManager(
       path.resolve(), item_handlers=items, options=options
@@ -26,7 +41,13 @@ class Checkpoints:
   def newest(self) -> int | None:
     return self._manager.latest_step()
 
-  def save(self, step: int, state: TrainState, positives: Positives | None) -> None:
+  def save(
+    self,
+    step: int,
+    state: TrainState,
+    positives: Positives | None,
+    bank: jax.Array | None,
+  ) -> None:
     """Saves in the background; a checkpoint appears whole or not at all."""
     items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
     if positives is not None:
@@ -34,10 +55,23 @@ class Checkpoints:
       ids = np.append(positives.ids, np.int32(-1))
       table = positives._replace(ids=ids)._asdict()
       items["positives"] = ocp.args.StandardSave(table)
+    if bank is not None:
+      items["bank"] = ocp.args.StandardSave({"rows": bank})
     self._manager.save(step, args=ocp.args.Composite(**items))
 
-  def restore(self, step: int, like: TrainState) -> tuple[TrainState, Positives | None]:
-    """The state with the shapes, dtypes and shardings of `like`.
+  def restore(
+    self,
+    step: int,
+    like: TrainState,
+    like_bank: jax.ShapeDtypeStruct | None = None,
+  ) -> Checkpoint:
+    """State and bank with the shapes, dtypes and shardings of `like` and `like_bank`.
+
+    Args:
+      step: of the checkpoint.
+      like: a state.
+      like_bank: None leaves the bank out. Its padding need not be what was saved:
+        that depends on the number of devices, which may have changed.
 
     Raises:
       FileNotFoundError: there is no such step; names those there are.
@@ -51,12 +85,15 @@ class Checkpoints:
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
     if (self._path / str(step) / "positives").exists():
       items["positives"] = ocp.args.StandardRestore()
+    if like_bank is not None:
+      items["bank"] = ocp.args.StandardRestore({"rows": like_bank}, strict=False)
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
     positives = None
     if "positives" in items:
       table = {k: np.asarray(v) for k, v in restored["positives"].items()}
       positives = Positives(table["ids"][:-1], table["start"], table["count"])
-    return restored["state"], positives
+    bank = restored["bank"]["rows"] if like_bank is not None else None
+    return Checkpoint(restored["state"], positives, bank)
 
   def close(self) -> None:
     """Waits for the last save."""

@@ -1,8 +1,9 @@
 """The pretraining loop.
 
 Order within a step: refresh the selection if due → batch → step → log the step
-before → checkpoint. A refresh depends on nothing but the state and the epoch, so a
-restored run refreshes as the uninterrupted one would have.
+before → checkpoint. A refresh depends on nothing but what a checkpoint holds (the
+state, and the bank if the step keeps it) and the epoch, so a restored run refreshes as
+the uninterrupted one would have.
 """
 
 import math
@@ -20,7 +21,7 @@ from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import Experiment, train_labels
 from clim_jax.selection.positives import Positives
-from clim_jax.train.checkpoints import Checkpoints
+from clim_jax.train.checkpoints import Checkpoint, Checkpoints
 from clim_jax.train.logs import MetricLog, Scalars
 from clim_jax.train.meter import Meter
 from clim_jax.train.progress import TrainProgress
@@ -37,11 +38,18 @@ def pretrain(
   """
   config = experiment.config
   checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
-  state, positives = experiment.init_state(), None
+  extractor = FeatureExtractor(experiment, experiment.train)
+  start = Checkpoint(experiment.init_state(), positives=None, bank=None)
   newest = checkpoints.newest()
   if newest is not None:
-    state, positives = checkpoints.restore(newest, state)
+    like_bank = extractor.abstract_bank() if experiment.keeps_bank else None
+    start = checkpoints.restore(newest, start.state, like_bank)
     console.print(f"resuming from step {newest}")
+  elif experiment.keeps_bank:
+    # One pass before the first step, so that every row is a unit vector from then on:
+    # an epoch drops its remainder, so no number of steps is sure to visit all images.
+    bank = extractor.bank(start.state.key_params, start.state.key_stats)
+    start = start._replace(bank=bank)
   first_step = newest or 0
   log = None
   if jax.process_index() == 0:
@@ -49,8 +57,8 @@ def pretrain(
   total = experiment.total_steps
   progress = TrainProgress(console, first_step=first_step, total_steps=total)
   with progress:
-    loop = _Loop(experiment, checkpoints, log, progress)
-    state = loop.run(state, positives, first_step)
+    loop = _Loop(experiment, checkpoints, log, progress, extractor, start.bank)
+    state = loop.run(start.state, start.positives, first_step)
   checkpoints.close()
   if log is not None:
     log.close()
@@ -66,13 +74,19 @@ class _Loop:
     checkpoints: Checkpoints,
     log: MetricLog | None,
     progress: TrainProgress,
+    extractor: FeatureExtractor,
+    bank: jax.Array | None,
   ) -> None:
+    """`bank` if the train step is to keep it; None embeds one at each refresh."""
     self._experiment, self._config = experiment, experiment.config
     self._checkpoints, self._log, self._progress = checkpoints, log, progress
     self._stream = experiment.stream
-    self._train_step = experiment.train_step()
+    keeps_bank = bank is not None
+    self._train_step = (
+      experiment.bank_train_step() if keeps_bank else experiment.train_step()
+    )
+    self._extractor, self._bank = extractor, bank
     self._learning_rate = experiment.learning_rate
-    self._extractor = FeatureExtractor(experiment, experiment.train)
     self._selection_figures: Scalars = {}
     self._meter = Meter(self._config.batch_size)
 
@@ -104,9 +118,11 @@ class _Loop:
   def _refresh(
     self, state: TrainState, previous: Positives | None, epoch: int
   ) -> Positives:
-    """Embeds the whole set with the momentum encoder and selects positives."""
+    """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
-    bank = self._extractor.bank(state.key_params, state.key_stats)
+    bank = self._bank
+    if bank is None:
+      bank = self._extractor.bank(state.key_params, state.key_stats)
     positives, figures = self._experiment.selection(
       self._experiment.mesh,
       bank,
@@ -135,7 +151,10 @@ class _Loop:
     pending = None  # metrics of the step before, fetched once the next is under way
     while step < stop:
       batch = self._meter.wait(batches)
-      state, metrics = self._train_step(state, batch)
+      if self._bank is None:
+        state, metrics = self._train_step(state, batch)
+      else:
+        state, self._bank, metrics = self._train_step(state, self._bank, batch)
       step += 1
       self._progress.advance(step)
       if pending is not None:
@@ -144,7 +163,7 @@ class _Loop:
       last = step == self._experiment.total_steps
       pending = (step, metrics) if is_logged or last else None
       if step % every == 0 or last:
-        self._checkpoints.save(step, state, positives)
+        self._checkpoints.save(step, state, positives, self._bank)
     if pending is not None:
       self._report(*pending)
     jax.block_until_ready(state)  # so that a refresh is not billed for these steps

@@ -1,7 +1,6 @@
 """The step against the method written out, and against itself in other layouts."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -161,7 +160,7 @@ def test_loss_is_the_mean_over_sides():
 def test_symmetric_loss_is_the_mean_of_both_directions():
   setup = tiny.setup(policy=tiny.PLAIN_POLICY, symmetric=True)
   batch = tiny.random_batch(positives=False)
-  symmetric = setup._replace(state=_with_queue(setup.state, 2 * tiny.BATCH))
+  symmetric = setup._replace(state=tiny.with_queue(setup.state, 2 * tiny.BATCH))
   state, metrics = run(symmetric, [batch])
 
   params, stats = symmetric.state.query_params, symmetric.state.query_stats
@@ -178,12 +177,6 @@ def test_symmetric_loss_is_the_mean_of_both_directions():
   )
 
 
-def _with_queue(state, size):
-  keys = np.random.default_rng(1).normal(size=(size, tiny.DIM)).astype(np.float32)
-  keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-  return state.replace(queue=state.queue._replace(keys=jnp.asarray(keys)))
-
-
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_eight_devices_step_as_one_does(symmetric):
   batches = [tiny.random_batch(seed=seed, sides=(8, 6)) for seed in range(2)]
@@ -191,7 +184,7 @@ def test_eight_devices_step_as_one_does(symmetric):
   for devices in (1, 8):
     setup = tiny.setup(devices=devices, symmetric=symmetric)
     if symmetric:
-      setup = setup._replace(state=_with_queue(setup.state, 2 * tiny.BATCH))
+      setup = setup._replace(state=tiny.with_queue(setup.state, 2 * tiny.BATCH))
     results.append(run(setup, batches, devices))
   (one, one_metrics), (eight, eight_metrics) = results
   # Sums over rows are taken in another order: float32 rounding, amplified by
