@@ -18,6 +18,7 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   _check_views(config)
   _check_batch(config, devices)
   _check_ranges(config)
+  _check_selection(config, devices)
   if config.evaluation.batch_size % devices:
     raise ConfigError(
       f"evaluation.batch_size {config.evaluation.batch_size} must divide by "
@@ -107,9 +108,26 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
     )
 
 
+def _check_selection(config: ConfigDict, devices: int) -> None:
+  selection = config.selection
+  if selection.probes and selection.rule in ("knn", "none"):
+    raise ConfigError(
+      f"selection.probes {selection.probes} needs clusters, which rule "
+      f"{selection.rule!r} does not make; set it to 0"
+    )
+  if selection.kmeans_batch_iterations and selection.kmeans_batch_size % devices:
+    raise ConfigError(
+      f"selection.kmeans_batch_size {selection.kmeans_batch_size} must divide by "
+      f"{devices} devices"
+    )
+
+
 def _check_ranges(config: ConfigDict) -> None:
   def positive(value: float) -> bool:
     return value > 0
+
+  def not_negative(value: float) -> bool:
+    return value >= 0
 
   def share(value: float) -> bool:
     return 0 <= value <= 1
@@ -123,6 +141,9 @@ def _check_ranges(config: ConfigDict) -> None:
     "selection.num_neighbours": (positive, "> 0"),
     "selection.num_centers": (positive, "> 0"),
     "selection.refresh_epochs": (positive, "> 0"),
+    "selection.kmeans_batch_size": (positive, "> 0"),
+    "selection.kmeans_batch_iterations": (not_negative, "≥ 0"),
+    "selection.probes": (not_negative, "≥ 0"),
     "log.every_steps": (positive, "> 0"),
     "checkpoint.every_epochs": (positive, "> 0"),
     "data.test_fraction": (lambda value: 0 <= value < 1, "in [0, 1)"),

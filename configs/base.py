@@ -73,7 +73,11 @@ def get_config() -> ConfigDict:
   selection.bank = "exact"
   selection.num_neighbours = 40
   selection.num_centers = 1000  # our choice
-  selection.kmeans_iterations = 20  # our choice
+  selection.kmeans_iterations = 20  # with all images; our choice
+  selection.kmeans_batch_iterations = 0  # before those, each with a random batch
+  selection.kmeans_batch_size = 16384  # a multiple of the devices
+  selection.warm_start = False  # True: k-means goes on from the last refresh's centers
+  selection.probes = 0  # clusters searched for neighbours; 0: all images, exactly
   selection.warmup_epochs = 10  # of plain MoCo v2 before the first selection; ours
   selection.refresh_epochs = 5
   selection.label_figures = True  # precision of positives, where labels are at hand

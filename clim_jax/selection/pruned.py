@@ -36,7 +36,7 @@ def pruned_neighbours(
   num_images: int,
   num_neighbours: int,
   probes: int,
-) -> np.ndarray:
+) -> jax.Array:
   """Ids of the most similar other rows of the `probes` nearest clusters.
 
   Args:
@@ -49,8 +49,9 @@ def pruned_neighbours(
     probes: clusters searched for each cluster, its own included; at most C.
 
   Returns:
-    Ids, nearest first, [N, M] int32; `NO_NEIGHBOUR` where fewer were found. Every
-    image of a probed cluster has been compared, and some of others.
+    Ids, nearest first, rows sharded, [N_pad, M] int32; `NO_NEIGHBOUR` where fewer
+    were found. All of a probed cluster has been compared, and some of others. Equal
+    similarities are ordered by cluster, then by id.
   """
   on_cpu = mesh.devices.flat[0].platform == "cpu"
   at_most = _TILE_ON_CPU if on_cpu else _TILE_ON_ACCELERATOR
@@ -59,7 +60,7 @@ def pruned_neighbours(
   visits = np.asarray(_probes_fn(min(probes, centers.shape[0]))(centers))
   pairs = schedule(_tiles_of_probes(assignment[order], visits, tiling), tiling)
   padded = np.resize(order, bank.shape[0]).astype(np.int32)
-  by_cluster = _reorder_fn(mesh)(bank, *sharding.put_rows(mesh, (_mine(mesh, padded),)))
+  by_cluster = _reorder_fn(mesh)(bank, sharding.put_rows(mesh, _mine(mesh, padded)))
   places = neighbours.compare_tiles(
     mesh,
     by_cluster,
@@ -69,9 +70,9 @@ def pruned_neighbours(
     num_neighbours=num_neighbours,
   )
   places = sharding.to_host(places)[:num_images]
-  ids = np.empty_like(places)
+  ids = np.full((bank.shape[0], num_neighbours), NO_NEIGHBOUR, np.int32)
   ids[order] = np.where(places == NO_NEIGHBOUR, NO_NEIGHBOUR, order[places])
-  return ids
+  return sharding.put_rows(mesh, _mine(mesh, ids))
 
 
 def _tiles_of_probes(

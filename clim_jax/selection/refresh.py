@@ -2,14 +2,52 @@
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from clim_jax import sharding
-from clim_jax.selection import figures, kmeans, neighbours, positives
+from clim_jax.selection import figures, kmeans, neighbours, positives, pruned, recall
 from clim_jax.selection.positives import RULES, Positives
+
+_RECALL_SAMPLE = 256  # images searched exactly to tell what pruning misses
+
+
+class Selected(NamedTuple):
+  """What a refresh finds."""
+
+  positives: Positives
+  centers: np.ndarray | None  # [C, D] float32; None for a rule without clusters
+  figures: dict[str, float]
+
+
+class RowsOnHost(NamedTuple):
+  """What was found of every image; None where the rule needs none."""
+
+  neighbours: np.ndarray | None  # [N, M] int32
+  kept: np.ndarray | None  # neighbours that are positives, [N, M] bool
+  assignment: np.ndarray | None  # [N] int32
+  closeness: np.ndarray | None  # cosine to the center, [N] float32
+
+
+class Rows(NamedTuple):
+  """The same, rows sharded."""
+
+  neighbours: jax.Array | None
+  kept: jax.Array | None
+  clustering: kmeans.Clustering | None
+
+  def to_host(self, num_images: int) -> RowsOnHost:
+    _, *by_row = self.clustering or (None, None, None)
+    return RowsOnHost(
+      *(
+        None if rows is None else sharding.to_host(rows)[:num_images]
+        for rows in (self.neighbours, self.kept, *by_row)
+      )
+    )
 
 
 @dataclass(frozen=True)
@@ -20,6 +58,9 @@ class Selection:
   num_neighbours: int
   num_centers: int
   kmeans_iterations: int
+  kmeans_batch_iterations: int
+  kmeans_batch_size: int
+  probes: int  # clusters searched for neighbours; 0: all images
   seed: int
 
   def __call__(
@@ -29,9 +70,10 @@ class Selection:
     *,
     num_images: int,
     epoch: int,
+    centers: np.ndarray | None,
     labels: np.ndarray | None,
     previous: Positives | None,
-  ) -> tuple[Positives, dict[str, float]]:
+  ) -> Selected:
     """Selects positives for every image.
 
     Args:
@@ -39,43 +81,97 @@ class Selection:
       bank: unit-norm, [N_pad, D] float32; rows from N on are padding.
       num_images: N.
       epoch: seeds this refresh's k-means.
+      centers: where k-means starts, [C, D] float32; None: anew.
       labels: [N] int for the figures only, or None.
       previous: the table before, for the figures only.
 
     Returns:
-      The positives and the refresh's figures.
+      The positives, the centers and the refresh's figures.
+
+    Raises:
+      FloatingPointError: the bank is not finite; names the first such image.
     """
-    conditions = RULES[self.rule]
-    rng = jax.random.fold_in(jax.random.key(self.seed), epoch)
-    nearest = kept = clustering = None
-    if "a" in conditions:
-      nearest = _neighbours_fn(mesh, num_images, self.num_neighbours)(bank)
-    if "b" in conditions:
-      clustering = _kmeans_fn(
-        mesh, num_images, self.num_centers, self.kmeans_iterations
-      )(rng, bank)
-    if nearest is not None:
-      kept = _select_fn(mesh, self.rule)(nearest, *_clusters(bank, clustering))
-
-    def host(array: jax.Array) -> np.ndarray:
-      return sharding.to_host(array)[:num_images]
-
-    assignment = None if clustering is None else host(clustering.assignment)
-    ids = None if nearest is None else host(nearest)
-    if ids is None:
-      table = positives.from_clusters(
-        assignment, host(clustering.closeness), closer="c" in conditions
-      )
+    rows = self.find(mesh, bank, num_images=num_images, epoch=epoch, centers=centers)
+    found = rows.to_host(num_images)
+    if found.neighbours is None:
+      closer = "c" in RULES[self.rule]
+      table = positives.from_clusters(found.assignment, found.closeness, closer=closer)
     else:
-      table = positives.from_neighbours(ids, host(kept))
-    return table, figures.selection_figures(
+      table = positives.from_neighbours(found.neighbours, found.kept)
+    statistics = figures.selection_figures(
       table,
       previous=previous,
-      assignment=assignment,
-      neighbours=ids,
+      assignment=found.assignment,
+      neighbours=found.neighbours,
       labels=labels,
       num_centers=self.num_centers,
       rng=np.random.default_rng((self.seed, epoch)),
+    )
+    if self.is_pruned:
+      statistics |= self.recall(mesh, bank, found, epoch=epoch)
+    clustering = rows.clustering
+    new_centers = None if clustering is None else sharding.to_host(clustering.centers)
+    return Selected(table, new_centers, statistics)
+
+  @property
+  def is_pruned(self) -> bool:
+    return self.probes > 0 and RULES[self.rule].startswith("ab")
+
+  def find(
+    self,
+    mesh: Mesh,
+    bank: jax.Array,
+    *,
+    num_images: int,
+    epoch: int,
+    centers: np.ndarray | None,
+  ) -> Rows:
+    """Clusters, neighbours and which of them are positives; see `__call__`."""
+    conditions = RULES[self.rule]
+    _check_finite(mesh, bank, num_images)
+    clustering = nearest = kept = None
+    if "b" in conditions:
+      rng = jax.random.fold_in(jax.random.key(self.seed), epoch)
+      clustering = _kmeans_fn(mesh, self, num_images)(rng, bank, centers)
+    if "a" in conditions:
+      size = {"num_images": num_images, "num_neighbours": self.num_neighbours}
+      if self.is_pruned:
+        assignment = sharding.to_host(clustering.assignment)[:num_images]
+        nearest = pruned.pruned_neighbours(
+          mesh, bank, clustering.centers, assignment, probes=self.probes, **size
+        )
+      else:
+        nearest = neighbours.exact_neighbours(mesh, bank, **size)
+      kept = _select_fn(mesh, self.rule)(nearest, *_clusters(bank, clustering))
+    return Rows(nearest, kept, clustering)
+
+  def recall(
+    self, mesh: Mesh, bank: jax.Array, found: RowsOnHost, *, epoch: int
+  ) -> dict[str, float]:
+    """Figures of a sample of images, searched exactly."""
+    images = len(found.neighbours)
+    rng = np.random.default_rng((self.seed, epoch, 1))
+    sample = rng.permutation(images)[:_RECALL_SAMPLE].astype(np.int32)
+    exact = recall.search_sample(
+      mesh, bank, sample, num_images=images, num_neighbours=self.num_neighbours
+    )
+    return recall.recall_figures(
+      sample,
+      exact,
+      found.neighbours[sample],
+      found.assignment,
+      found.closeness,
+      rule=self.rule,
+    )
+
+
+def _check_finite(mesh: Mesh, bank: jax.Array, num_images: int) -> None:
+  """Raises FloatingPointError if an image's row holds NaN or infinity."""
+  broken = sharding.to_host(_broken_fn(mesh)(bank))[:num_images]
+  if broken.any():
+    raise FloatingPointError(
+      f"the features of {broken.sum()} of {num_images} images are not finite, first "
+      f"those of image {broken.argmax()}; the encoder has diverged"
     )
 
 
@@ -88,25 +184,18 @@ def _clusters(bank: jax.Array, clustering: kmeans.Clustering | None) -> tuple:
 
 # Mapped functions are made once for each setting: a refresh never recompiles.
 @functools.cache
-def _neighbours_fn(mesh: Mesh, num_images: int, num_neighbours: int):  # noqa: ANN202
-  search = functools.partial(
-    neighbours.nearest_neighbours, num_images=num_images, num_neighbours=num_neighbours
-  )
-  rows = sharding.ROWS
-  return sharding.spmd(search, mesh, in_specs=rows, out_specs=rows)
-
-
-@functools.cache
-def _kmeans_fn(mesh: Mesh, num_images: int, num_centers: int, iterations: int):  # noqa: ANN202
+def _kmeans_fn(mesh: Mesh, selection: Selection, num_images: int):  # noqa: ANN202
   cluster = functools.partial(
     kmeans.spherical_kmeans,
     num_images=num_images,
-    num_centers=num_centers,
-    iterations=iterations,
+    num_centers=selection.num_centers,
+    iterations=selection.kmeans_iterations,
+    batch_iterations=selection.kmeans_batch_iterations,
+    batch_size=selection.kmeans_batch_size,
   )
-  rows = sharding.ROWS
-  specs = kmeans.Clustering(sharding.REPLICATED, rows, rows)
-  in_specs = (sharding.REPLICATED, rows)
+  rows, replicated = sharding.ROWS, sharding.REPLICATED
+  specs = kmeans.Clustering(replicated, rows, rows)
+  in_specs = (replicated, rows, replicated)
   return sharding.spmd(cluster, mesh, in_specs=in_specs, out_specs=specs)
 
 
@@ -115,3 +204,12 @@ def _select_fn(mesh: Mesh, rule: str):  # noqa: ANN202
   select = functools.partial(positives.select_positives, rule=rule)
   rows = sharding.ROWS
   return sharding.spmd(select, mesh, in_specs=(rows, rows, rows), out_specs=rows)
+
+
+@functools.cache
+def _broken_fn(mesh: Mesh):  # noqa: ANN202
+  def broken(bank: jax.Array) -> jax.Array:
+    return ~jnp.isfinite(bank).all(axis=1)
+
+  rows = sharding.ROWS
+  return sharding.spmd(broken, mesh, in_specs=rows, out_specs=rows)

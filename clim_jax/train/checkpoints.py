@@ -1,9 +1,10 @@
 """Orbax checkpoints: the train state, the positives it trained with, the bank.
 
-Positives and bank stand beside the state, not in it: what only reads the state, such
-as an evaluation, need not know them. The bank is there only if the train step keeps
-it. It cannot be computed anew, since its rows are of many past encoders; without it a
-restored run would select other positives than the uninterrupted one.
+Positives, centers and bank stand beside the state, not in it: what only reads the
+state, such as an evaluation, need not know them. The centers are there only if k-means
+goes on from them, the bank only if the train step keeps it. It cannot be computed
+anew, since its rows are of many past encoders; without it a restored run would select
+other positives than the uninterrupted one.
 """
 
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ class Checkpoint(NamedTuple):
 
   state: TrainState
   positives: Positives | None  # None before the first selection
+  centers: np.ndarray | None  # of the last k-means, [C, F] float32; None likewise
   bank: jax.Array | None  # rows sharded, [N_pad, F] float32; None if not kept
 
 
@@ -31,7 +33,7 @@ class Checkpoints:
   def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
     """`keep` bounds how many stay; None keeps all (for reading)."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
-    names = ("state", "positives", "bank")
+    names = ("state", "positives", "centers", "bank")
     items = {name: ocp.StandardCheckpointHandler() for name in names}
     self._path = path
     self._manager = ocp.CheckpointManager(
@@ -41,20 +43,17 @@ class Checkpoints:
   def newest(self) -> int | None:
     return self._manager.latest_step()
 
-  def save(
-    self,
-    step: int,
-    state: TrainState,
-    positives: Positives | None,
-    bank: jax.Array | None,
-  ) -> None:
+  def save(self, step: int, checkpoint: Checkpoint) -> None:
     """Saves in the background; a checkpoint appears whole or not at all."""
+    state, positives, centers, bank = checkpoint
     items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
     if positives is not None:
       # Orbax stores no empty array; a table without any positive has empty ids.
       ids = np.append(positives.ids, np.int32(-1))
       table = positives._replace(ids=ids)._asdict()
       items["positives"] = ocp.args.StandardSave(table)
+    if centers is not None:
+      items["centers"] = ocp.args.StandardSave({"rows": centers})
     if bank is not None:
       items["bank"] = ocp.args.StandardSave({"rows": bank})
     self._manager.save(step, args=ocp.args.Composite(**items))
@@ -76,6 +75,7 @@ class Checkpoints:
     Raises:
       FileNotFoundError: there is no such step; names those there are.
     """
+    self._manager.wait_until_finished()
     known = self._manager.all_steps()
     if step not in known:
       raise FileNotFoundError(
@@ -83,8 +83,9 @@ class Checkpoints:
       )
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
-    if (self._path / str(step) / "positives").exists():
-      items["positives"] = ocp.args.StandardRestore()
+    for name in ("positives", "centers"):
+      if (self._path / str(step) / name).exists():
+        items[name] = ocp.args.StandardRestore()
     if like_bank is not None:
       items["bank"] = ocp.args.StandardRestore({"rows": like_bank}, strict=False)
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
@@ -92,8 +93,9 @@ class Checkpoints:
     if "positives" in items:
       table = {k: np.asarray(v) for k, v in restored["positives"].items()}
       positives = Positives(table["ids"][:-1], table["start"], table["count"])
+    centers = np.asarray(restored["centers"]["rows"]) if "centers" in items else None
     bank = restored["bank"]["rows"] if like_bank is not None else None
-    return Checkpoint(restored["state"], positives, bank)
+    return Checkpoint(restored["state"], positives, centers, bank)
 
   def close(self) -> None:
     """Waits for the last save."""

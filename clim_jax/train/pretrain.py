@@ -21,6 +21,7 @@ from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import Experiment, train_labels
 from clim_jax.selection.positives import Positives
+from clim_jax.train.bank_step import BankStep
 from clim_jax.train.checkpoints import Checkpoint, Checkpoints
 from clim_jax.train.logs import MetricLog, Scalars
 from clim_jax.train.meter import Meter
@@ -39,7 +40,7 @@ def pretrain(
   config = experiment.config
   checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
   extractor = FeatureExtractor(experiment, experiment.train)
-  start = Checkpoint(experiment.init_state(), positives=None, bank=None)
+  start = Checkpoint(experiment.init_state(), None, None, None)
   newest = checkpoints.newest()
   if newest is not None:
     like_bank = extractor.abstract_bank() if experiment.keeps_bank else None
@@ -57,8 +58,8 @@ def pretrain(
   total = experiment.total_steps
   progress = TrainProgress(console, first_step=first_step, total_steps=total)
   with progress:
-    loop = _Loop(experiment, checkpoints, log, progress, extractor, start.bank)
-    state = loop.run(start.state, start.positives, first_step)
+    loop = _Loop(experiment, checkpoints, log, progress, extractor)
+    state = loop.run(start, first_step).state
   checkpoints.close()
   if log is not None:
     log.close()
@@ -75,34 +76,27 @@ class _Loop:
     log: MetricLog | None,
     progress: TrainProgress,
     extractor: FeatureExtractor,
-    bank: jax.Array | None,
   ) -> None:
-    """`bank` if the train step is to keep it; None embeds one at each refresh."""
     self._experiment, self._config = experiment, experiment.config
     self._checkpoints, self._log, self._progress = checkpoints, log, progress
     self._stream = experiment.stream
-    keeps_bank = bank is not None
-    self._train_step = (
-      experiment.bank_train_step() if keeps_bank else experiment.train_step()
-    )
-    self._extractor, self._bank = extractor, bank
+    self._extractor = extractor
+    self._train_step = _train_step(experiment)
     self._learning_rate = experiment.learning_rate
     self._selection_figures: Scalars = {}
     self._meter = Meter(self._config.batch_size)
 
-  def run(
-    self, state: TrainState, positives: Positives | None, step: int
-  ) -> TrainState:
+  def run(self, now: Checkpoint, step: int) -> Checkpoint:
     total = self._experiment.total_steps
     while step < total:
       epoch, within = divmod(step, self._stream.steps_per_epoch)
       if within == 0 and self._refresh_is_due(epoch):
-        positives = self._refresh(state, positives, epoch)
+        now = self._refresh(now, epoch)
       next_epoch = self._next_refresh(epoch)
       stop = min(next_epoch * self._stream.steps_per_epoch, total)
-      state = self._train(state, positives, step, stop)
+      now = self._train(now, step, stop)
       step = stop
-    return state
+    return now
 
   def _refresh_is_due(self, epoch: int) -> bool:
     selection = self._config.selection
@@ -115,21 +109,21 @@ class _Loop:
     later = range(epoch + 1, self._config.epochs)
     return next(filter(self._refresh_is_due, later), self._config.epochs)
 
-  def _refresh(
-    self, state: TrainState, previous: Positives | None, epoch: int
-  ) -> Positives:
+  def _refresh(self, now: Checkpoint, epoch: int) -> Checkpoint:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
-    bank = self._bank
+    bank = now.bank
     if bank is None:
-      bank = self._extractor.bank(state.key_params, state.key_stats)
-    positives, figures = self._experiment.selection(
+      bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
+    warm = self._config.selection.warm_start
+    positives, centers, figures = self._experiment.selection(
       self._experiment.mesh,
       bank,
       num_images=self._experiment.train.num_images,
       epoch=epoch,
+      centers=now.centers if warm else None,
       labels=train_labels(self._experiment),
-      previous=previous,
+      previous=now.positives,
     )
     seconds = time.perf_counter() - started
     figures["seconds"] = seconds
@@ -140,21 +134,17 @@ class _Loop:
       f"selection at epoch {epoch}: {figures['mean_positives']:.1f} positives an "
       f"anchor, {figures['empty_share']:.0%} without; {seconds:.1f} s"
     )
-    return positives
+    return now._replace(positives=positives, centers=centers if warm else None)
 
-  def _train(
-    self, state: TrainState, positives: Positives | None, step: int, stop: int
-  ) -> TrainState:
+  def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:
     """Steps `step` … `stop` − 1 with one table of positives."""
-    batches = self._device_batches(step, stop, positives)
+    batches = self._device_batches(step, stop, now.positives)
     every = self._config.checkpoint.every_epochs * self._stream.steps_per_epoch
     pending = None  # metrics of the step before, fetched once the next is under way
     while step < stop:
       batch = self._meter.wait(batches)
-      if self._bank is None:
-        state, metrics = self._train_step(state, batch)
-      else:
-        state, self._bank, metrics = self._train_step(state, self._bank, batch)
+      state, bank, metrics = self._train_step(now.state, now.bank, batch)
+      now = now._replace(state=state, bank=bank)
       step += 1
       self._progress.advance(step)
       if pending is not None:
@@ -163,12 +153,12 @@ class _Loop:
       last = step == self._experiment.total_steps
       pending = (step, metrics) if is_logged or last else None
       if step % every == 0 or last:
-        self._checkpoints.save(step, state, positives, self._bank)
+        self._checkpoints.save(step, now)
     if pending is not None:
       self._report(*pending)
-    jax.block_until_ready(state)  # so that a refresh is not billed for these steps
+    jax.block_until_ready(now.state)  # so that a refresh is not billed for these steps
     self._meter.pause()
-    return state
+    return now
 
   def _device_batches(
     self, step: int, stop: int, positives: Positives | None
@@ -205,3 +195,16 @@ class _Loop:
       learning_rate = float(self._learning_rate(step - 1))
       record = {"epoch": epoch, "learning_rate": learning_rate} | values | speed
       self._log.write(step, record | self._selection_figures)
+
+
+def _train_step(experiment: Experiment) -> BankStep:
+  """The step, given the bank only if it is to keep it."""
+  if experiment.keeps_bank:
+    return experiment.bank_train_step()
+  step = experiment.train_step()
+
+  def without_bank(state: TrainState, bank: None, batch: Batch) -> tuple:
+    state, metrics = step(state, batch)
+    return state, bank, metrics
+
+  return without_bank

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import sharded
 
-from clim_jax.selection import refresh
+from clim_jax.selection import neighbours, refresh
 from clim_jax.selection.refresh import Selection
+from clim_jax.selection.tile_pairs import Tiling
 
 IMAGES = 61
-SELECTION = Selection("center_wise", 8, 4, 4, 0)
+SELECTION = Selection("center_wise", 8, 4, 4, 0, 0, 0, 0)
 
 
 def _blobs(seed=0):
@@ -19,14 +20,16 @@ def _blobs(seed=0):
 
 
 def _refresh(bank, *, devices=8, select=SELECTION, epoch=0, labels=None, previous=None):
-  return select(
+  table, _, figures = select(
     sharded.mesh(devices),
     sharded.pad(bank, devices),
     num_images=len(bank),
     epoch=epoch,
+    centers=None,
     labels=labels,
     previous=previous,
   )
+  return table, figures
 
 
 def _assert_same(one, other):
@@ -74,13 +77,13 @@ def test_figures_are_those_that_the_rule_allows():
 
 
 def test_a_second_refresh_compiles_nothing():
-  mesh = sharded.mesh(8)
+  mesh, tiling = sharded.mesh(8), Tiling.of(56, 8, at_most=2048)
   refresh._select_fn.cache_clear()  # other tests used it on other shapes
   for seed in (0, 1):
     _refresh(_blobs(seed)[0][:50], epoch=seed)
   mapped = (
-    refresh._neighbours_fn(mesh, 50, SELECTION.num_neighbours),
-    refresh._kmeans_fn(mesh, 50, SELECTION.num_centers, 4),
+    neighbours._search_fn(mesh, tiling, 50, SELECTION.num_neighbours),
+    refresh._kmeans_fn(mesh, SELECTION, 50),
     refresh._select_fn(mesh, "center_wise"),
   )
   assert [function._cache_size() for function in mapped] == [1, 1, 1]

@@ -8,7 +8,7 @@ from etils import epath
 from jax.sharding import NamedSharding
 
 from clim_jax import sharding
-from clim_jax.train.checkpoints import Checkpoints
+from clim_jax.train.checkpoints import Checkpoint, Checkpoints
 
 IMAGES, DIM = 21, 4
 STATE = {"step": jnp.zeros((), jnp.int32)}  # any tree will do
@@ -25,7 +25,7 @@ def test_a_bank_comes_back_on_the_devices_there_are(devices, rows, tmp_path):
   saved = np.random.default_rng(0).normal(size=(24, DIM)).astype(np.float32)
   bank = sharding.put_rows(sharding.make_mesh(), saved)
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, STATE, None, bank)
+  checkpoints.save(1, Checkpoint(STATE, None, None, bank))
   like = abstract_bank(devices, rows)
   restored = checkpoints.restore(1, STATE, like)
   assert restored.bank.shape == like.shape
@@ -37,9 +37,18 @@ def test_a_bank_comes_back_on_the_devices_there_are(devices, rows, tmp_path):
 
 def test_what_was_not_saved_is_none(tmp_path):
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, STATE, None, None)
+  checkpoints.save(1, Checkpoint(STATE, None, None, None))
   restored = checkpoints.restore(1, STATE)
   assert restored.positives is None
+  assert restored.centers is None
   assert restored.bank is None
   assert not (tmp_path / "1" / "bank").exists()
+  checkpoints.close()
+
+
+def test_centers_come_back_as_they_were(tmp_path):
+  centers = np.random.default_rng(0).normal(size=(5, DIM)).astype(np.float32)
+  checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
+  checkpoints.save(1, Checkpoint(STATE, None, centers, None))
+  np.testing.assert_array_equal(checkpoints.restore(1, STATE).centers, centers)
   checkpoints.close()

@@ -1,0 +1,47 @@
+"""One of several processes that select together; started by test_devices.py.
+
+Arguments: port of the coordinator, processes, this process, path of the bank, path
+of the result.
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from clim_jax import sharding
+from clim_jax.selection.refresh import Selection
+
+
+def select(bank: np.ndarray, mesh: jax.sharding.Mesh, probes: int) -> list[np.ndarray]:
+  """The table of positives and the centers."""
+  devices = mesh.devices.size
+  padded = np.pad(bank, ((0, -len(bank) % devices), (0, 0)))
+  rows = padded[sharding.process_rows(mesh, len(padded))]
+  select = Selection("center_wise", 20, 30, 8, 3, 240, probes, 5)
+  table, centers, _ = select(
+    mesh,
+    sharding.put_rows(mesh, rows),
+    num_images=len(bank),
+    epoch=0,
+    centers=None,
+    labels=None,
+    previous=None,
+  )
+  return [*table, centers]
+
+
+def main() -> None:
+  port, processes, process, bank, result = sys.argv[1:]
+  jax.distributed.initialize(f"localhost:{port}", int(processes), int(process))
+  found = [
+    array
+    for probes in (0, 3)
+    for array in select(np.load(bank), sharding.make_mesh(), probes)
+  ]
+  if process == "0":
+    np.savez(result, *found)
+
+
+if __name__ == "__main__":
+  main()

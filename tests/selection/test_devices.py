@@ -1,0 +1,69 @@
+"""The same positives however many devices and processes select them."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import select_in_process
+import sharded
+
+from clim_jax.selection import neighbours
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _bank():
+  """2,003 rows in clusters, a tenth of them copies: ties everywhere."""
+  rng = np.random.default_rng(1)
+  x = rng.normal(size=(30, 24))[rng.integers(0, 30, 2003)]
+  x += 0.5 * rng.normal(size=x.shape)
+  x[rng.integers(0, 2003, 200)] = x[rng.integers(0, 2003, 200)]
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def on_one_device():
+  return select_in_process.select(_bank(), sharded.mesh(1), 0)
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4, 8])
+@pytest.mark.parametrize("tile", [64, 2048])
+def test_positives_are_the_same_on_any_number_of_devices(
+  devices, tile, on_one_device, monkeypatch
+):
+  monkeypatch.setattr(neighbours, "_TILE_ON_CPU", tile)
+  found = select_in_process.select(_bank(), sharded.mesh(devices), 0)
+  for a, b in zip(found, on_one_device, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_positives_are_the_same_in_two_processes_of_two_devices(
+  on_one_device, tmp_path
+):
+  np.save(tmp_path / "bank.npy", _bank())
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  environment = os.environ | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "PYTHONPATH": str(ROOT),
+  }
+  script = ROOT / "tests" / "selection" / "select_in_process.py"
+  files = [tmp_path / "bank.npy", tmp_path / "found.npz"]
+  processes = [
+    subprocess.Popen(
+      [sys.executable, script, str(port), "2", str(process), *files], env=environment
+    )
+    for process in (0, 1)
+  ]
+  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  found = list(np.load(tmp_path / "found.npz").values())
+  for a, b in zip(found[:4], on_one_device, strict=True):
+    np.testing.assert_array_equal(a, b)
+  four = select_in_process.select(_bank(), sharded.mesh(4), 3)
+  for a, b in zip(found[4:], four, strict=True):
+    np.testing.assert_array_equal(a, b)

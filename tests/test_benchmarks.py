@@ -1,0 +1,103 @@
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import peers, selection
+
+KEYS = {
+  "case",
+  "n",
+  "dim",
+  "threads",
+  "repeats",
+  "ours_seconds",
+  "peer",
+  "peer_seconds",
+  "ratio",
+  "recall",
+  "positives_precision",
+  "neighbour_recall",
+  "inertia_ratio",
+  "beyond_bank_bytes",
+  "peak_rss_bytes",
+}
+CASES = ["knn_50000x128_20", "selection_50000x128", "pruned_200000x128"]
+
+
+@pytest.fixture(scope="module")
+def lines():
+  """What the script prints of small versions of `CASES`."""
+  env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+  command = [sys.executable, pathlib.Path(selection.__file__), "--case", *CASES]
+  command += ["--scale", "0.02", "--repeats", "1", "--json"]
+  done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+  return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_case_prints_a_line_with_all_keys(lines):
+  assert [line["case"] for line in lines] == CASES
+  assert all(line.keys() == KEYS for line in lines)
+
+
+def test_the_ratio_is_of_the_seconds_printed(lines):
+  for line in lines:
+    ratio = line["peer_seconds"] / line["ours_seconds"]
+    assert line["ratio"] == pytest.approx(ratio)
+
+
+def test_exact_search_and_its_positives_are_those_of_the_peer(lines):
+  for line in lines[:2]:
+    assert line["recall"] == pytest.approx(1, abs=1e-3)
+  assert lines[1]["positives_precision"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_peak_holds_the_libraries_and_the_data(lines):
+  for line in lines:
+    assert 50e6 + 4 * line["n"] * line["dim"] < line["peak_rss_bytes"] < 4e9
+
+
+def _result(**figures):
+  line = dict.fromkeys(KEYS, None) | {"case": "kmeans_50000x128_500"} | figures
+  return selection.Result(**line)
+
+
+def test_a_bar_is_met_at_its_limit_and_missed_beyond_it():
+  assert selection.missed(_result(ratio=1.0, inertia_ratio=1.01)) == []
+  assert selection.missed(_result(ratio=0.99, inertia_ratio=1.0)) == ["ratio 0.99 < 1"]
+  both = selection.missed(_result(ratio=0.5, inertia_ratio=1.2))
+  assert both == ["ratio 0.5 < 1", "inertia_ratio 1.2 > 1.01"]
+
+
+@pytest.mark.parametrize("name", selection.CASES)
+def test_bars_ask_only_for_figures_that_a_result_has(name):
+  fields = {field.name for field in dataclasses.fields(selection.Result)}
+  bar = selection.CASES[name].bar
+  assert bar.at_least.keys() | bar.at_most.keys() <= fields == KEYS
+
+
+def test_a_row_is_dropped_from_its_own_neighbours_even_behind_copies():
+  ids = np.array([[0, 1, 2], [2, 0, 1], [0, 1, 3]])
+  np.testing.assert_array_equal(peers.without_self(ids), [[1, 2], [2, 0], [0, 1]])
+
+
+def test_shares_count_row_by_row_and_not_what_is_nobody():
+  one = np.array([[1, 2], [3, -1]])
+  other = np.array([[2, 3], [-1, 1]])
+  assert peers.share(one, other) == pytest.approx(1 / 3)
+  assert peers.share(one, one) == 1
+
+
+@pytest.mark.parametrize("components", [0, 3])
+def test_data_are_unit_rows_that_jax_takes_without_a_copy(components):
+  case = selection.Case(None, 5000, 7, None, components=components)
+  rows = selection.unit_rows(case)
+  np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+  assert rows.dtype == np.float32
+  assert rows.ctypes.data % 64 == 0
+  np.testing.assert_array_equal(rows, selection.unit_rows(case))
