@@ -63,6 +63,22 @@ def merge(best: Best, other: Best) -> Best:
 def ordered(best: Best) -> Best:
   """Best first; places that nobody took hold `NOTHING` and `NO_NEIGHBOUR`."""
   count = best.ids.shape[0]
-  negated, ids = lax.sort((-best.similarity, best.ids), dimension=0, num_keys=2)
+  places = jnp.arange(count)[:, None]
+
+  # Counting who comes before takes M² comparisons, which run over rows side by side;
+  # a sort takes each column by itself and on a CPU three times as long.
+  def place(m: jax.Array, out: Best) -> Best:
+    similarity, ids = best.similarity[m], best.ids[m]
+    before = best.similarity > similarity[None]
+    before |= (best.similarity == similarity[None]) & (best.ids < ids[None])
+    here = places == before.sum(axis=0)[None]
+    return Best(
+      jnp.where(here, similarity[None], out.similarity),
+      jnp.where(here, ids[None], out.ids),
+    )
+
+  similarity, ids = lax.fori_loop(0, count, place, best)
   taken = ids <= _NOBODY - count
-  return Best(jnp.where(taken, -negated, NOTHING), jnp.where(taken, ids, NO_NEIGHBOUR))
+  return Best(
+    jnp.where(taken, similarity, NOTHING), jnp.where(taken, ids, NO_NEIGHBOUR)
+  )

@@ -30,9 +30,7 @@ def row_hits(similarity: jax.Array, bound: jax.Array) -> jax.Array:
 
 def column_hits(similarity: jax.Array, bound: jax.Array) -> jax.Array:
   """Words [R / 32, C] of `similarity` [R, C] ≥ `bound` [C]; bit e of g: 32·g + e."""
-  rows, columns = similarity.shape
-  hit = (similarity >= bound[None]).reshape(rows // WORD, WORD, columns)
-  return jnp.where(hit, _BITS[None, :, None], jnp.uint32(0)).sum(1, dtype=jnp.uint32)
+  return _pack(similarity >= bound[None])
 
 
 def first_bits(count: jax.Array, words: int) -> jax.Array:
@@ -68,22 +66,41 @@ def absorb(
   Returns:
     The lists, in time proportional to the most hits that one row has.
   """
-  groups = jnp.arange(words.shape[0])[:, None]
   most = lax.population_count(words).sum(0, dtype=jnp.uint32).max()
+  flags = _pack(words != 0)  # which words have a bit: [words / 32, R]
 
-  def visit_next(_: jax.Array, carry: tuple[jax.Array, Best]) -> tuple:
-    words, best = carry
-    group = jnp.where(words != 0, groups, words.shape[0]).min(axis=0)
-    any_left = group < words.shape[0]
-    group = jnp.minimum(group, words.shape[0] - 1)
-    word = jnp.take_along_axis(words, group[None], axis=0)[0]
-    lowest = word & (~word + jnp.uint32(1))
-    bit = WORD - 1 - lax.clz(lowest).astype(jnp.int32)
-    candidate = jnp.where(any_left, WORD * group + bit, 0)
+  def visit_next(_: jax.Array, carry: tuple) -> tuple[jax.Array, ...]:
+    flags, group, word, best = carry
+    # Where the word is used up, the row goes on to its next one.
+    is_new = word == 0
+    row = jnp.argmax(flags != 0, axis=0)
+    flag = jnp.take_along_axis(flags, row[None], axis=0)[0]
+    group = jnp.where(is_new, WORD * row + _lowest(flag), group)
+    clear = is_new[None] & (jnp.arange(flags.shape[0])[:, None] == row[None])
+    flags = jnp.where(clear, flags & (flags - jnp.uint32(1)), flags)
+    fetched = jnp.take_along_axis(words, group[None], axis=0, mode="clip")[0]
+    word = jnp.where(is_new & (flag != 0), fetched, word)
+
+    has_hit = word != 0
+    candidate = jnp.where(has_hit, WORD * group + _lowest(word), 0)
+    word &= word - jnp.uint32(1)
     similarity = similarity_at(candidate)
     similarity = jnp.where(similarity == 0, 0.0, similarity)  # −0 is no other value
-    similarity = jnp.where(any_left, similarity, -jnp.inf)
-    words = jnp.where(groups == group[None], words ^ lowest[None], words)
-    return words, insert(best, similarity, first_id + candidate)
+    similarity = jnp.where(has_hit, similarity, -jnp.inf)
+    return flags, group, word, insert(best, similarity, first_id + candidate)
 
-  return lax.fori_loop(0, most.astype(jnp.int32), visit_next, (words, best))[1]
+  start = (flags, jnp.zeros_like(words[0], jnp.int32), words[0] * jnp.uint32(0), best)
+  return lax.fori_loop(0, most.astype(jnp.int32), visit_next, start)[-1]
+
+
+def _pack(bits: jax.Array) -> jax.Array:
+  """Bits along the first axis as words, [⌈G / 32⌉, R] uint32."""
+  groups, rows = bits.shape
+  padded = jnp.pad(bits, ((0, -groups % WORD), (0, 0))).reshape(-1, WORD, rows)
+  return jnp.where(padded, _BITS[None, :, None], jnp.uint32(0)).sum(1, dtype=jnp.uint32)
+
+
+def _lowest(words: jax.Array) -> jax.Array:
+  """Index of the lowest set bit; −1 without one."""
+  lowest = words & (~words + jnp.uint32(1))
+  return WORD - 1 - lax.clz(lowest).astype(jnp.int32)

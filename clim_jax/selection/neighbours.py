@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from clim_jax import sharding
 from clim_jax.selection import best as best_lists
 from clim_jax.selection.best import NO_NEIGHBOUR, Best
-from clim_jax.selection.sweep import Shard, empty_lists, sweep
+from clim_jax.selection.sweep import Shard, lists_at_home, sweep
 from clim_jax.selection.tile_pairs import TilePairs, Tiling, all_pairs
 from clim_jax.sharding import AXIS, row_offset
 
@@ -81,7 +81,7 @@ def _search_fn(mesh: Mesh, tiling: Tiling, num_images: int, num_neighbours: int)
     tiles = jnp.pad(bank, filling).reshape(tiling.count, tiling.size, -1)
     mine = Shard(tiles, row_offset(rows), rows, num_images)
     pairs, bounds = pairs[0], bounds[0]
-    lists = empty_lists(mine, num_neighbours)
+    lists = lists_at_home(mine, num_neighbours)
     lists = sweep(mine, mine, lists, pairs, bounds[0], bounds[1])
     if tiling.devices > 1:
       lists = _ring(mine, lists, pairs, bounds)

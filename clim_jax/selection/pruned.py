@@ -78,7 +78,7 @@ def pruned_neighbours(
 def _tiles_of_probes(
   clusters: np.ndarray, visits: np.ndarray, tiling: Tiling
 ) -> np.ndarray:
-  """Unordered pairs of tiles that hold members of probing clusters, [P, 2].
+  """Unordered pairs of different tiles that hold members of probing clusters, [P, 2].
 
   Args:
     clusters: cluster of each row, ascending, [N] int32.
@@ -97,9 +97,8 @@ def _tiles_of_probes(
   within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
   to_tile = np.repeat(first, length) + within
   both = np.stack([from_tile, to_tile], axis=1)
-  own = np.unique(tile)
-  both = np.concatenate([both, np.stack([own, own], axis=1)])
-  return np.unique(np.sort(both, axis=1), axis=0)
+  different = from_tile != to_tile  # within itself every tile is compared anyway
+  return np.unique(np.sort(both[different], axis=1), axis=0)
 
 
 def _mine(mesh: Mesh, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Compares pairs of tiles, each product serving the images of both."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -28,12 +27,24 @@ class Shard(NamedTuple):
     return left - tile * self.tiles.shape[1]
 
 
-def empty_lists(mine: Shard, num_neighbours: int) -> Best:
-  """Lists of all images of the shard, each with a floor, [T, M, b]."""
-  floors = lax.map(
-    partial(_floor, mine, num_neighbours), jnp.arange(mine.tiles.shape[0])
-  )
-  return jax.vmap(partial(best_lists.empty, count=num_neighbours))(floors)
+def lists_at_home(mine: Shard, num_neighbours: int) -> Best:
+  """Lists of all images after each tile has been compared with itself, [T, M, b]."""
+  size = mine.tiles.shape[1]
+  lanes, words = jnp.arange(size), size // hits.WORD
+
+  def compare(tile: jax.Array) -> Best:
+    rows = mine.tiles[tile]
+    similarity = _similarity(rows, rows)
+    exist = lanes < mine.exist(tile)
+    others = exist[None] & (lanes[:, None] != lanes[None])
+    floor = _floor(similarity, others, num_neighbours)
+    floor = jnp.where(exist, floor, jnp.inf)  # filling needs no neighbours
+    found = hits.row_hits(similarity, floor) & ~hits.diagonal_bits(words)
+    found &= hits.first_bits(mine.exist(tile), words)[:, None]
+    empty = best_lists.empty(floor, num_neighbours)
+    return hits.absorb(empty, found, lambda c: similarity[lanes, c], mine.first(tile))
+
+  return lax.map(compare, jnp.arange(mine.tiles.shape[0]))
 
 
 def sweep(
@@ -44,7 +55,7 @@ def sweep(
   start: jax.Array,
   stop: jax.Array,
 ) -> Best:
-  """Compares tiles of mine with tiles of the visiting shard, for both.
+  """Compares tiles of mine with other tiles of the visiting shard, for both.
 
   Args:
     mine: this replica's shard.
@@ -61,7 +72,6 @@ def sweep(
 
   def compare(turn: jax.Array, lists: Best) -> Best:
     row, column = pairs[turn, 0], pairs[turn, 1]
-    same = at_home & (row == column)
     slot = column if at_home else column + mine.tiles.shape[0]
     similarity = _similarity(mine.tiles[row], visitor.tiles[column])
 
@@ -72,18 +82,15 @@ def sweep(
 
     found = hits.row_hits(similarity, _bound(of_rows, visitor.first(column)))
     found &= hits.first_bits(visitor.exist(column), words)[:, None]
-    found &= jnp.where(same, ~hits.diagonal_bits(words), hits.ALL)
     of_rows = hits.absorb(
       of_rows, found, lambda c: similarity[lanes, c], visitor.first(column)
     )
     found = hits.column_hits(similarity, _bound(of_columns, mine.first(row)))
-    found &= hits.first_bits(jnp.where(same, 0, mine.exist(row)), words)[:, None]
+    found &= hits.first_bits(mine.exist(row), words)[:, None]
     of_columns = hits.absorb(
       of_columns, found, lambda r: similarity[r, lanes], mine.first(row)
     )
-    both = jax.tree.map(
-      lambda x, y: jnp.stack([x, jnp.where(same, x, y)]), of_rows, of_columns
-    )
+    both = jax.tree.map(lambda *two: jnp.stack(two), of_rows, of_columns)
     return jax.tree.map(
       lambda x, new: x.at[places].set(new, mode="promise_in_bounds"), lists, both
     )
@@ -102,20 +109,17 @@ def _bound(best: Best, first_id: jax.Array) -> jax.Array:
   return jnp.where(first_id < last, similarity, above)
 
 
-def _floor(mine: Shard, num_neighbours: int, tile: jax.Array) -> jax.Array:
-  """What at least M rows of its own tile reach for each row of a tile, [b].
+def _floor(similarity: jax.Array, others: jax.Array, num_neighbours: int) -> jax.Array:
+  """What at least M of the allowed others, [b, b], reach for each row of a tile, [b].
 
   The tile is cut into groups. If M groups have a maximum of at least x, M rows
   reach x; bisection finds such an x, for which few more than M rows do.
   """
-  rows = mine.tiles[tile]
-  size = rows.shape[0]
+  size = similarity.shape[0]
   group = 1
   while group < hits.WORD and 8 * group * num_neighbours <= size:
     group *= 2
-  exist = jnp.arange(size) < mine.exist(tile)
-  others = exist[None] & ~jnp.eye(size, dtype=bool)
-  similarity = jnp.where(others, _similarity(rows, rows), best_lists.NOTHING)
+  similarity = jnp.where(others, similarity, best_lists.NOTHING)
   maxima = similarity.reshape(size, size // group, group).max(axis=2)
 
   def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple:
@@ -125,5 +129,4 @@ def _floor(mine: Shard, num_neighbours: int, tile: jax.Array) -> jax.Array:
     return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
   low = jnp.full_like(maxima[:, 0], best_lists.NOTHING)
-  low, _ = lax.fori_loop(0, 16, halve, (low, maxima.max(axis=1)))
-  return jnp.where(exist, low, jnp.inf)
+  return lax.fori_loop(0, 16, halve, (low, maxima.max(axis=1)))[0]

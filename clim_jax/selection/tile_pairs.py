@@ -40,13 +40,13 @@ class TilePairs(NamedTuple):
 
 
 def all_pairs(tiling: Tiling) -> TilePairs:
-  """Every unordered pair of tiles once: what an exact search compares."""
+  """Every unordered pair of different tiles once: what an exact search compares."""
   tiles = tiling.devices * tiling.count
-  return schedule(np.stack(np.triu_indices(tiles), axis=1), tiling)
+  return schedule(np.stack(np.triu_indices(tiles, k=1), axis=1), tiling)
 
 
 def schedule(pairs: np.ndarray, tiling: Tiling) -> TilePairs:
-  """Puts unordered pairs of global tiles, [P, 2], where and when they meet.
+  """Puts unordered pairs of different global tiles, [P, 2], where and when they meet.
 
   Shards go around the ring by one device a turn, half-way: at turn t a device has
   the shard of the t-th device before it. Of two devices that hold each other's
@@ -66,7 +66,7 @@ def schedule(pairs: np.ndarray, tiling: Tiling) -> TilePairs:
   met = np.zeros((devices, turns), np.int64)
   np.add.at(met, (device, turn), 1)
   bounds = np.concatenate([np.zeros((devices, 1), int), met.cumsum(axis=1)], axis=1)
-  table = np.zeros((devices, bounds[:, -1].max(), 2), np.int32)
+  table = np.zeros((devices, max(bounds[:, -1].max(), 1), 2), np.int32)
   begin = np.cumsum(bounds[:, -1]) - bounds[:, -1]
   place = np.arange(len(order)) - begin[device[order]]
   table[device[order], place] = local

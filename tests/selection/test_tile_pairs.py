@@ -25,7 +25,7 @@ def test_every_pair_of_tiles_meets_once(devices, tiles):
   tiling = Tiling.of(devices * tiles * 32, devices, at_most=32)
   met = _meetings(all_pairs(tiling), tiling)
   total = devices * tiles
-  assert sorted(met) == [(i, j) for i in range(total) for j in range(i, total)]
+  assert sorted(met) == [(i, j) for i in range(total) for j in range(i + 1, total)]
 
 
 def test_no_device_has_much_more_to_do_than_another():
@@ -38,7 +38,8 @@ def test_no_device_has_much_more_to_do_than_another():
 def test_only_the_asked_pairs_meet(devices):
   tiling = Tiling.of(devices * 96, devices, at_most=32)
   rng = np.random.default_rng(0)
-  asked = np.unique(np.sort(rng.integers(0, devices * 3, (20, 2)), axis=1), axis=0)
+  asked = np.sort(rng.integers(0, devices * 3, (20, 2)), axis=1)
+  asked = np.unique(asked[asked[:, 0] != asked[:, 1]], axis=0)
   met = _meetings(schedule(asked, tiling), tiling)
   assert sorted(met) == [tuple(pair) for pair in asked.tolist()]
 
