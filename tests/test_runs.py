@@ -158,9 +158,14 @@ def passes(monkeypatch):
   return counted
 
 
-@pytest.mark.parametrize("bank", ["exact", "in_step"])
-def test_two_steps_then_restored_two_more_equal_four(bank, arrays, tmp_path, passes):
+@pytest.mark.parametrize(
+  ("bank", "warm"), [("exact", False), ("in_step", False), ("exact", True)]
+)
+def test_two_steps_then_restored_two_more_equal_four(
+  bank, warm, arrays, tmp_path, passes
+):
   config = small("base", arrays, selection__bank=bank)
+  config.selection.warm_start = warm  # from the centers that the checkpoint holds
   config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
   config.selection.refresh_epochs = 2
   whole, halves = tmp_path / "whole", tmp_path / "halves"
