@@ -9,9 +9,9 @@ from jax import lax
 from clim_jax.models.encoder import unit_norm
 from clim_jax.selection.blocks import map_row_blocks
 from clim_jax.selection.seeding import gather_rows, seed_centers
-from clim_jax.sharding import AXIS, row_offset
+from clim_jax.sharding import AXIS, row_offset, varying
 
-_ROWS = 2048  # rows × centers whose similarities exist at once
+_ROWS = 1024  # rows × centers whose similarities exist at once
 _CENTERS = 4096
 
 
@@ -90,7 +90,8 @@ def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
       index, closeness = best
       similarity = jnp.dot(rows, by_block[number].T, precision=lax.Precision.HIGHEST)
       first = number * block
-      similarity = jnp.where(first + columns < total, similarity, -jnp.inf)
+      if blocks * block != total:
+        similarity = jnp.where(first + columns < total, similarity, -jnp.inf)
       greatest = similarity.max(axis=1)
       # An argmax in one pass is several times slower than these two on a CPU.
       is_greatest = similarity == greatest[:, None]
@@ -116,17 +117,30 @@ def _sums(
   everywhere.
   """
   bits = max(30 - at_most.bit_length(), 8)
-  scaled = jnp.clip(rows, -1.0, 1.0) * 2.0**bits
-  high = jnp.floor(scaled)
-  low = jnp.floor((scaled - high) * 2.0**bits)
+  total, dim = rows.shape
+  block = min(_ROWS, total)
 
-  def total(values: jax.Array) -> jax.Array:
-    # Members of no center, at index C, are dropped.
-    sums = jax.ops.segment_sum(values.astype(jnp.int32), members, num_centers)
-    return lax.psum(sums, AXIS)
+  def add(number: jax.Array, sums: tuple) -> tuple:
+    # The last block begins earlier to be whole; what it repeats is dropped.
+    first = jnp.minimum(number * block, total - block)
+    fresh = first + jnp.arange(block) >= number * block
+    some = lax.dynamic_slice_in_dim(members, first, block)
+    some = jnp.where(fresh, some, num_centers)
+    scaled = lax.dynamic_slice_in_dim(rows, first, block).clip(-1.0, 1.0) * 2.0**bits
+    high = jnp.floor(scaled)
+    low = jnp.floor((scaled - high) * 2.0**bits)
+    parts = (high, low, jnp.ones_like(some))
+    return tuple(
+      all_rows.at[some].add(part.astype(jnp.int32), mode="drop")
+      for all_rows, part in zip(sums, parts, strict=True)
+    )
 
-  sums = total(high).astype(jnp.float32) + total(low).astype(jnp.float32) * 2.0**-bits
-  return sums * 2.0**-bits, total(jnp.ones_like(members))
+  zeros = [jnp.zeros(shape, jnp.int32) for shape in ((num_centers, dim),) * 2]
+  zeros = varying((*zeros, jnp.zeros(num_centers, jnp.int32)))
+  sums = lax.fori_loop(0, -(-total // block), add, zeros)
+  high, low, counts = lax.psum(sums, AXIS)
+  whole = high.astype(jnp.float32) + low.astype(jnp.float32) * 2.0**-bits
+  return whole * 2.0**-bits, counts
 
 
 def _reseeded(
