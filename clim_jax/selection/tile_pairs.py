@@ -31,12 +31,10 @@ class Tiling(NamedTuple):
 class TilePairs(NamedTuple):
   """Tiles to compare, by device and in the order of its turns."""
 
-  pairs: (
-    np.ndarray
-  )  # tile of its own, tile of the visiting shard, [devices, P, 2] int32
-  bounds: (
-    np.ndarray
-  )  # turn t takes pairs bounds[t] … bounds[t + 1], [devices, turns + 1]
+  # Tile of its own, tile of the visiting shard, [devices, P, 2] int32; zeros follow.
+  pairs: np.ndarray
+  # Turn t takes the pairs bounds[t] … bounds[t + 1], [devices, turns + 1] int32.
+  bounds: np.ndarray
 
 
 def all_pairs(tiling: Tiling) -> TilePairs:
@@ -66,7 +64,9 @@ def schedule(pairs: np.ndarray, tiling: Tiling) -> TilePairs:
   met = np.zeros((devices, turns), np.int64)
   np.add.at(met, (device, turn), 1)
   bounds = np.concatenate([np.zeros((devices, 1), int), met.cumsum(axis=1)], axis=1)
-  table = np.zeros((devices, max(bounds[:, -1].max(), 1), 2), np.int32)
+  # Few lengths are in use, or every refresh of a pruned search would compile anew.
+  length = 1 << int(bounds[:, -1].max()).bit_length()
+  table = np.zeros((devices, length, 2), np.int32)
   begin = np.cumsum(bounds[:, -1]) - bounds[:, -1]
   place = np.arange(len(order)) - begin[device[order]]
   table[device[order], place] = local

@@ -1,11 +1,13 @@
+import jax
 import numpy as np
 import pytest
 import sharded
 
 from clim_jax import sharding
-from clim_jax.selection import pruned, recall
+from clim_jax.selection import neighbours, pruned, recall
 from clim_jax.selection.best import NO_NEIGHBOUR
 from clim_jax.selection.recall import recall_figures, search_sample
+from clim_jax.selection.tile_pairs import Tiling
 
 IMAGES, CENTERS, NEIGHBOURS = 611, 12, 9
 
@@ -74,6 +76,22 @@ def test_few_probes_compare_few_tiles():
   clustering = sharded.cluster(BANK, 1, CENTERS, 4)
   exact = sharded.search(BANK, 1, NEIGHBOURS)
   assert not np.array_equal(_search(clustering, 1, 1), exact)
+
+
+def test_searching_other_clusters_compiles_nothing():
+  tiling = Tiling.of(IMAGES, 1, at_most=32)
+  mapped = neighbours._search_fn(sharded.mesh(1), tiling, IMAGES, NEIGHBOURS)
+  pairs = set()
+  mapped.clear_cache()
+  for seed in range(3):
+    rng = jax.random.key(seed)
+    clustering = sharded.cluster(BANK, 1, CENTERS, 4, rng=rng)
+    _search(clustering, 1, 2)
+    visits = np.asarray(pruned._probes_fn(2)(clustering.centers))
+    clusters = np.sort(clustering.assignment)
+    pairs.add(len(pruned._tiles_of_probes(clusters, visits, tiling)))
+  assert len(pairs) > 1  # else there was nothing to test
+  assert mapped._cache_size() == 1
 
 
 def test_clusters_without_a_member_are_probed_in_vain():
