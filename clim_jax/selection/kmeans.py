@@ -83,19 +83,20 @@ def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
   block = -(-total // blocks)
   padded = jnp.pad(centers, ((0, blocks * block - total), (0, 0)))
   by_block = padded.reshape(blocks, block, -1)
-  columns = jnp.arange(block)[None]
+  # Centers run down and rows across: maxima are then elementwise over rows.
+  indices = jnp.arange(block)[:, None]
 
   def nearest(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     def compare(number: jax.Array, best: tuple) -> tuple:
       index, closeness = best
-      similarity = jnp.dot(rows, by_block[number].T, precision=lax.Precision.HIGHEST)
+      similarity = jnp.dot(by_block[number], rows.T, precision=lax.Precision.HIGHEST)
       first = number * block
       if blocks * block != total:
-        similarity = jnp.where(first + columns < total, similarity, -jnp.inf)
-      greatest = similarity.max(axis=1)
+        similarity = jnp.where(first + indices < total, similarity, -jnp.inf)
+      greatest = similarity.max(axis=0)
       # An argmax in one pass is several times slower than these two on a CPU.
-      is_greatest = similarity == greatest[:, None]
-      here = first + jnp.where(is_greatest, columns, block).min(axis=1)
+      is_greatest = similarity == greatest[None]
+      here = first + jnp.where(is_greatest, indices, block).min(axis=0)
       closer = greatest > closeness
       return jnp.where(closer, here, index), jnp.where(closer, greatest, closeness)
 
