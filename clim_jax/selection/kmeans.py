@@ -34,6 +34,7 @@ def spherical_kmeans(
 ) -> Clustering:
   """Lloyd's iterations with unit centers; to be mapped over the axis "data".
 
+  They end early when no row has moved to another center.
   An empty cluster is moved onto the row that lies furthest from its own center.
   Sums of members are exact, so the result does not depend on the number of devices.
 
@@ -44,7 +45,7 @@ def spherical_kmeans(
       replicated, [C, D] float32; None: from seeds far apart.
     num_images: N; global rows from N on are padding.
     num_centers: C ≤ N.
-    iterations: number of center updates with all rows.
+    iterations: number of center updates with all rows, at most.
     batch_iterations: number of updates with a random batch, before those.
     batch_size: global rows of a batch, a multiple of the devices.
 
@@ -63,17 +64,28 @@ def spherical_kmeans(
     centers = _batch_updates(
       batch_rng, bank, centers, num_images, batch_iterations, batch_size
     )
-  ids = row_offset(bank.shape[0]) + jnp.arange(bank.shape[0])
+  exist = row_offset(bank.shape[0]) + jnp.arange(bank.shape[0]) < num_images
 
-  def iterate(_: jax.Array, centers: jax.Array) -> jax.Array:
-    assignment, closeness = assign(bank, centers)
-    members = jnp.where(ids < num_images, assignment, num_centers)
+  def update(found: Clustering) -> Clustering:
+    members = jnp.where(exist, found.assignment, num_centers)
     sums, counts = _sums(bank, members, num_centers, num_images)
-    closeness = jnp.where(ids < num_images, closeness, jnp.inf)
-    return _reseeded(unit_norm(sums), counts == 0, bank, closeness)
+    closeness = jnp.where(exist, found.closeness, jnp.inf)
+    centers = _reseeded(unit_norm(sums), counts == 0, bank, closeness)
+    return Clustering(centers, *assign(bank, centers))
 
-  centers = lax.fori_loop(0, iterations, iterate, centers)
-  return Clustering(centers, *assign(bank, centers))
+  def goes_on(carry: tuple) -> jax.Array:
+    number, _, moved = carry
+    return (number < iterations) & moved
+
+  def iterate(carry: tuple) -> tuple[jax.Array, Clustering, jax.Array]:
+    number, before, _ = carry
+    found = update(before)
+    # Sums are exact: once no row moves, no center ever changes again.
+    moved = jnp.any(exist & (found.assignment != before.assignment))
+    return number + 1, found, lax.psum(moved.astype(jnp.int32), AXIS) > 0
+
+  start = Clustering(centers, *assign(bank, centers))
+  return lax.while_loop(goes_on, iterate, (0, start, jnp.bool_(True)))[1]
 
 
 def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
