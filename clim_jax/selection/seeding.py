@@ -7,7 +7,7 @@ from jax import lax
 from clim_jax.sharding import AXIS, row_offset
 
 _SAMPLE = 8  # rows of the sample for every center,
-_SAMPLE_LIMIT = 2**17  # unless that is more than this
+_SAMPLE_LIMITS = 2**12, 2**17  # within these
 _ROUNDS = 128  # at least, as far as there are as many centers
 _EACH = 64  # seeds of a round, at most
 _TRIALS = 5  # candidates for every seed
@@ -44,9 +44,10 @@ def seed_centers(
   "Scalable k-means++".
   """
   sample_rng, draw_rng = jax.random.split(rng)
-  size = min(num_images, max(num_centers, min(_SAMPLE * num_centers, _SAMPLE_LIMIT)))
-  chosen = jax.random.permutation(sample_rng, num_images)[:size]
-  sample = gather_rows(bank, chosen)
+  least, most = _SAMPLE_LIMITS
+  wanted = max(num_centers, least, min(_SAMPLE * num_centers, most))
+  size = min(num_images, wanted)
+  sample = gather_rows(bank, _stratified(sample_rng, num_images, size))
   each = min(-(-num_centers // _ROUNDS), _EACH)
   rounds = -(-num_centers // each)
 
@@ -69,3 +70,14 @@ def seed_centers(
   first = (jnp.zeros(rounds * each, jnp.int32), jnp.full(size, -1.0))
   seeds, _ = lax.fori_loop(0, rounds, draw, first)
   return sample[seeds[:num_centers]]
+
+
+def _stratified(rng: jax.Array, num_images: int, size: int) -> jax.Array:
+  """A random id of each of `size` equal runs of ids, in no more memory, [size] int32.
+
+  A permutation of all ids would be uniform too, but each device would sort them all.
+  """
+  width, wider = divmod(num_images, size)  # the first runs are longer by one
+  run = jnp.arange(size)
+  begin = run * width + jnp.minimum(run, wider)
+  return begin + jax.random.randint(rng, (size,), 0, width + (run < wider))

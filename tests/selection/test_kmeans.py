@@ -178,7 +178,7 @@ def test_inertia_is_that_of_scikit_learn_s_kmeans_plus_plus():
     units = oracle.cluster_centers_
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     theirs.append(np.sum(1 - (bank @ units.T).max(axis=1)))
-  # Its greedy k-means++ draws among all rows, one seed at a time: 1 to 2 % better.
+  # Over 32 seeds the means are within 0.5 %; four seeds vary by 2 %.
   assert np.mean(ours) < 1.03 * np.mean(theirs)
 
 
