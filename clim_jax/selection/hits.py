@@ -7,6 +7,7 @@ are visited: the r-th hit of every row at once.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from clim_jax.selection.best import Best, insert
 from clim_jax.selection.tile_pairs import WORD
 
 ALL = np.uint32(0xFFFFFFFF)
+_FEW = 16  # a row in so many is few
 _BITS = np.uint32(1) << np.arange(WORD, dtype=np.uint32)
 
 
@@ -49,10 +51,19 @@ def diagonal_bits(words: int) -> jax.Array:
   )
 
 
+class _Walk(NamedTuple):
+  """Where each of R rows stands among its hits."""
+
+  flags: jax.Array  # words with hits still to fetch, [⌈words / 32⌉, R] uint32
+  group: jax.Array  # index of the current word, [R] int32
+  word: jax.Array  # its hits still to visit, [R] uint32
+  best: Best
+
+
 def absorb(
   best: Best,
   words: jax.Array,
-  similarity_at: Callable[[jax.Array], jax.Array],
+  similarity_at: Callable[[jax.Array, jax.Array], jax.Array],
   first_id: jax.Array,
 ) -> Best:
   """Inserts every hit.
@@ -60,37 +71,69 @@ def absorb(
   Args:
     best: lists of R rows.
     words: hits of each row among the tile's candidates, [candidates / 32, R].
-    similarity_at: similarity of each row to one candidate of its own, [R] → [R].
+    similarity_at: rows and a candidate of each → their similarities, [K], [K] → [K].
     first_id: id of the tile's first candidate.
 
   Returns:
-    The lists, in time proportional to the most hits that one row has.
+    The lists. All rows are visited together as often as most of them need, and the
+    few with more hits by themselves from then on.
   """
-  most = lax.population_count(words).sum(0, dtype=jnp.uint32).max()
-  flags = _pack(words != 0)  # which words have a bit: [words / 32, R]
+  count = lax.population_count(words).sum(0, dtype=jnp.uint32).astype(jnp.int32)
+  most, rows = count.max(), jnp.arange(words.shape[1])
+  nowhere = jnp.zeros_like(words[0])
+  walk = _Walk(_pack(words != 0), nowhere.astype(jnp.int32), nowhere, best)
 
-  def visit_next(_: jax.Array, carry: tuple) -> tuple[jax.Array, ...]:
-    flags, group, word, best = carry
-    # Where the word is used up, the row goes on to its next one.
-    is_new = word == 0
-    row = jnp.argmax(flags != 0, axis=0)
-    flag = jnp.take_along_axis(flags, row[None], axis=0)[0]
-    group = jnp.where(is_new, WORD * row + _lowest(flag), group)
-    clear = is_new[None] & (jnp.arange(flags.shape[0])[:, None] == row[None])
-    flags = jnp.where(clear, flags & (flags - jnp.uint32(1)), flags)
-    fetched = jnp.take_along_axis(words, group[None], axis=0, mode="clip")[0]
-    word = jnp.where(is_new & (flag != 0), fetched, word)
+  def visit(rounds: jax.Array, words: jax.Array, rows: jax.Array, walk: _Walk) -> _Walk:
+    def insert_next(_: jax.Array, walk: _Walk) -> _Walk:
+      walk, has_hit, candidate = _next(words, walk)
+      similarity = similarity_at(rows, candidate)
+      similarity = jnp.where(similarity == 0, 0.0, similarity)  # −0 is no other value
+      similarity = jnp.where(has_hit, similarity, -jnp.inf)
+      return walk._replace(best=insert(walk.best, similarity, first_id + candidate))
 
-    has_hit = word != 0
-    candidate = jnp.where(has_hit, WORD * group + _lowest(word), 0)
-    word &= word - jnp.uint32(1)
-    similarity = similarity_at(candidate)
-    similarity = jnp.where(similarity == 0, 0.0, similarity)  # −0 is no other value
-    similarity = jnp.where(has_hit, similarity, -jnp.inf)
-    return flags, group, word, insert(best, similarity, first_id + candidate)
+    return lax.fori_loop(0, rounds, insert_next, walk)
 
-  start = (flags, jnp.zeros_like(words[0], jnp.int32), words[0] * jnp.uint32(0), best)
-  return lax.fori_loop(0, most.astype(jnp.int32), visit_next, start)[-1]
+  rounds, few = _few_with_more(count, max(1, rows.size // _FEW))
+  walk = visit(rounds, words, rows, walk)
+  kept = jnp.minimum(few, rows.size - 1)
+  rest = jax.tree.map(lambda x: x[..., kept], walk)
+  rest = visit(most - rounds, words[:, kept], kept, rest)
+  return jax.tree.map(
+    lambda x, new: x.at[:, few].set(new, mode="drop"), walk.best, rest.best
+  )
+
+
+def _few_with_more(count: jax.Array, at_most: int) -> tuple[jax.Array, jax.Array]:
+  """A bound that at most so many of `count` [R] exceed, and their rows, then R's."""
+
+  def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple:
+    low, high = bounds
+    middle = (low + high) // 2
+    is_enough = (count > middle).sum() <= at_most
+    return jnp.where(is_enough, low, middle + 1), jnp.where(is_enough, middle, high)
+
+  _, bound = lax.fori_loop(0, 8, halve, (jnp.zeros_like(count[0]), count.max()))
+  exceeding = jnp.cumsum(count > bound)
+  return bound, jnp.searchsorted(exceeding, jnp.arange(1, at_most + 1))
+
+
+def _next(words: jax.Array, walk: _Walk) -> tuple[_Walk, jax.Array, jax.Array]:
+  """Each row's next hit, whether it has one and where, [R]."""
+  flags, group, word, _ = walk
+  # Where the word is used up, the row goes on to its next one.
+  is_new = word == 0
+  levels = jnp.arange(flags.shape[0])[:, None]
+  level = jnp.where(flags != 0, levels, flags.shape[0]).min(axis=0)
+  here = levels == level[None]  # a masked maximum reads faster than a gather
+  flag = jnp.where(here, flags, jnp.uint32(0)).max(axis=0)
+  group = jnp.where(is_new, WORD * level + _lowest(flag), group)
+  flags = jnp.where(is_new[None] & here, flags & (flags - jnp.uint32(1)), flags)
+  fetched = jnp.take_along_axis(words, group[None], axis=0, mode="clip")[0]
+  word = jnp.where(is_new & (flag != 0), fetched, word)
+  has_hit = word != 0
+  candidate = jnp.where(has_hit, WORD * group + _lowest(word), 0)
+  word &= word - jnp.uint32(1)
+  return walk._replace(flags=flags, group=group, word=word), has_hit, candidate
 
 
 def _pack(bits: jax.Array) -> jax.Array:

@@ -42,7 +42,9 @@ def lists_at_home(mine: Shard, num_neighbours: int) -> Best:
     found = hits.row_hits(similarity, floor) & ~hits.diagonal_bits(words)
     found &= hits.first_bits(mine.exist(tile), words)[:, None]
     empty = best_lists.empty(floor, num_neighbours)
-    return hits.absorb(empty, found, lambda c: similarity[lanes, c], mine.first(tile))
+    return hits.absorb(
+      empty, found, lambda row, c: similarity[row, c], mine.first(tile)
+    )
 
   return lax.map(compare, jnp.arange(mine.tiles.shape[0]))
 
@@ -67,7 +69,7 @@ def sweep(
     stop: first pair to leave.
   """
   size = mine.tiles.shape[1]
-  lanes, words = jnp.arange(size), size // hits.WORD
+  words = size // hits.WORD
   at_home = visitor is mine
 
   def compare(turn: jax.Array, lists: Best) -> Best:
@@ -83,12 +85,12 @@ def sweep(
     found = hits.row_hits(similarity, _bound(of_rows, visitor.first(column)))
     found &= hits.first_bits(visitor.exist(column), words)[:, None]
     of_rows = hits.absorb(
-      of_rows, found, lambda c: similarity[lanes, c], visitor.first(column)
+      of_rows, found, lambda row, c: similarity[row, c], visitor.first(column)
     )
     found = hits.column_hits(similarity, _bound(of_columns, mine.first(row)))
     found &= hits.first_bits(mine.exist(row), words)[:, None]
     of_columns = hits.absorb(
-      of_columns, found, lambda r: similarity[r, lanes], mine.first(row)
+      of_columns, found, lambda column, r: similarity[r, column], mine.first(row)
     )
     both = jax.tree.map(lambda *two: jnp.stack(two), of_rows, of_columns)
     return jax.tree.map(

@@ -41,16 +41,26 @@ def test_diagonal_bits_are_the_identity():
   np.testing.assert_array_equal(_unpack(hits.diagonal_bits(3)), np.eye(96, dtype=bool))
 
 
-def test_absorbing_inserts_every_hit_and_nothing_else():
+@pytest.mark.parametrize(
+  "hits_of_row",
+  [
+    pytest.param(lambda row: 12, id="as_many_everywhere"),
+    pytest.param(lambda row: 20 if row % 16 == 3 else row % 4, id="many_in_few_rows"),
+    pytest.param(lambda row: row % 20 + 1, id="all_counts"),
+    pytest.param(lambda row: 20 if row == 63 else 0, id="only_in_the_last_row"),
+  ],
+)
+def test_absorbing_inserts_every_hit_and_nothing_else(hits_of_row):
   similarity = _similarity(64, 96)
   similarity[:, 31] = similarity[:, 32]  # the last bit of a word, and a tie
-  bound = np.sort(similarity, axis=1)[:, -12]
+  ordered = np.sort(similarity, axis=1)
+  bound = np.stack([ordered[row, -1 - hits_of_row(row)] for row in range(64)])
+  bound = np.nextafter(bound, np.inf, dtype=np.float32)
   bound[7] = 10.0  # a row without any hit
   words = hits.row_hits(jnp.asarray(similarity), jnp.asarray(bound))
   lists = best.empty(jnp.full(64, best.NOTHING), 20)
-  lanes = jnp.arange(64)
   out = best.ordered(
-    hits.absorb(lists, words, lambda c: jnp.asarray(similarity)[lanes, c], 1000)
+    hits.absorb(lists, words, lambda row, c: jnp.asarray(similarity)[row, c], 1000)
   )
   for row in range(64):
     hit = np.flatnonzero(similarity[row] >= bound[row])
@@ -64,6 +74,5 @@ def test_negative_zero_is_a_similarity_of_zero():
   similarity = jnp.tile(jnp.float32([-0.0, 0.0]), (32, 16))
   words = hits.row_hits(similarity, jnp.zeros(32))
   lists = best.empty(jnp.full(32, best.NOTHING), 32)
-  lanes = jnp.arange(32)
-  out = best.ordered(hits.absorb(lists, words, lambda c: similarity[lanes, c], 0))
+  out = best.ordered(hits.absorb(lists, words, lambda row, c: similarity[row, c], 0))
   np.testing.assert_array_equal(out.ids[:, 0], np.arange(32))
