@@ -134,6 +134,7 @@ class Experiment:
       kmeans_batch_size=config.kmeans_batch_size,
       probes=config.probes,
       seed=self.config.seed,
+      scoring=config.scoring,
     )
 
   @property

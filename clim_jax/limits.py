@@ -9,6 +9,7 @@ from clim_jax.mixture import MIXTURES
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
 from clim_jax.selection.bank import BANKS
 from clim_jax.selection.positives import RULES
+from clim_jax.selection.scoring import SCORINGS
 from clim_jax.train.optim import OPTIMIZERS
 
 
@@ -55,6 +56,7 @@ def _check_choices(config: ConfigDict) -> None:
     "moco.momentum_schedule": ("constant", "cosine"),
     "selection.rule": tuple(RULES),
     "selection.bank": BANKS,
+    "selection.scoring": SCORINGS,
     "mixture.kind": (*MIXTURES, "direct"),
     "optimizer.name": OPTIMIZERS,
     "evaluation.probe_solver": ("lbfgs", "sgd"),

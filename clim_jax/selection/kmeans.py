@@ -8,6 +8,7 @@ from jax import lax
 
 from clim_jax.models.encoder import unit_norm
 from clim_jax.selection.blocks import map_row_blocks
+from clim_jax.selection.scoring import cosines
 from clim_jax.selection.seeding import gather_rows, seed_centers
 from clim_jax.sharding import AXIS, row_offset, varying
 
@@ -66,30 +67,37 @@ def spherical_kmeans(
     )
   exist = row_offset(bank.shape[0]) + jnp.arange(bank.shape[0]) < num_images
 
-  def update(found: Clustering) -> Clustering:
-    members = jnp.where(exist, found.assignment, num_centers)
+  def update(centers: jax.Array, assignment: jax.Array) -> jax.Array:
+    members = jnp.where(exist, assignment, num_centers)
     sums, counts = _sums(bank, members, num_centers, num_images)
-    closeness = jnp.where(exist, found.closeness, jnp.inf)
-    centers = _reseeded(unit_norm(sums), counts == 0, bank, closeness)
-    return Clustering(centers, *assign(bank, centers))
+    return lax.cond(
+      jnp.any(counts == 0),
+      lambda new: _reseeded(
+        new, counts == 0, bank, exist, _closeness(bank, centers, assignment)
+      ),
+      lambda new: new,
+      unit_norm(sums),
+    )
 
   def goes_on(carry: tuple) -> jax.Array:
-    number, _, moved = carry
+    number, _, _, moved = carry
     return (number < iterations) & moved
 
-  def iterate(carry: tuple) -> tuple[jax.Array, Clustering, jax.Array]:
-    number, before, _ = carry
-    found = update(before)
+  def iterate(carry: tuple) -> tuple[jax.Array, ...]:
+    number, centers, before, _ = carry
+    centers = update(centers, before)
+    assignment = assign(bank, centers)
     # Sums are exact: once no row moves, no center ever changes again.
-    moved = jnp.any(exist & (found.assignment != before.assignment))
-    return number + 1, found, lax.psum(moved.astype(jnp.int32), AXIS) > 0
+    moved = jnp.any(exist & (assignment != before))
+    return number + 1, centers, assignment, lax.psum(moved.astype(int), AXIS) > 0
 
-  start = Clustering(centers, *assign(bank, centers))
-  return lax.while_loop(goes_on, iterate, (0, start, jnp.bool_(True)))[1]
+  start = (0, centers, assign(bank, centers), jnp.bool_(True))
+  _, centers, assignment, _ = lax.while_loop(goes_on, iterate, start)
+  return Clustering(centers, assignment, _closeness(bank, centers, assignment))
 
 
-def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Nearest center of each row and the cosine to it; the lower index wins a tie."""
+def assign(bank: jax.Array, centers: jax.Array) -> jax.Array:
+  """Nearest center of each row, [R] int32; the lower index wins a tie."""
   total = centers.shape[0]
   blocks = -(-total // _CENTERS)
   block = -(-total // blocks)
@@ -98,7 +106,7 @@ def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
   # Centers run down and rows across: maxima are then elementwise over rows.
   indices = jnp.arange(block)[:, None]
 
-  def nearest(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def nearest(rows: jax.Array) -> jax.Array:
     def compare(number: jax.Array, best: tuple) -> tuple:
       index, closeness = best
       similarity = jnp.dot(by_block[number], rows.T, precision=lax.Precision.HIGHEST)
@@ -114,9 +122,19 @@ def assign(bank: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     first_row = rows[:, 0]
     start = jnp.zeros_like(first_row, jnp.int32), jnp.full_like(first_row, -jnp.inf)
-    return lax.fori_loop(0, blocks, compare, start)
+    return lax.fori_loop(0, blocks, compare, start)[0]
 
   return map_row_blocks(nearest, bank, _ROWS)
+
+
+def _closeness(bank: jax.Array, centers: jax.Array, assignment: jax.Array) -> jax.Array:
+  """Cosine of each row to its own center, equal for equal rows, [R]."""
+
+  def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
+    rows, own = part
+    return cosines(rows, centers[own])
+
+  return map_row_blocks(block, (bank, assignment), _ROWS)
 
 
 def _sums(
@@ -157,17 +175,16 @@ def _sums(
 
 
 def _reseeded(
-  centers: jax.Array, empty: jax.Array, bank: jax.Array, closeness: jax.Array
+  centers: jax.Array,
+  empty: jax.Array,
+  bank: jax.Array,
+  exist: jax.Array,
+  closeness: jax.Array,
 ) -> jax.Array:
-  """The e-th empty center moved onto the e-th furthest row, [C, D]."""
-
-  def reseed() -> jax.Array:
-    outliers = _furthest_rows(closeness, empty.shape[0])
-    turn = jnp.cumsum(empty) - 1
-    rows = gather_rows(bank, outliers[jnp.maximum(turn, 0)])
-    return jnp.where(empty[:, None], rows, centers)
-
-  return lax.cond(empty.any(), reseed, lambda: centers)
+  """The e-th empty center moved onto the e-th furthest row from its own, [C, D]."""
+  outliers = _furthest_rows(jnp.where(exist, closeness, jnp.inf), empty.shape[0])
+  rows = gather_rows(bank, outliers[jnp.maximum(jnp.cumsum(empty) - 1, 0)])
+  return jnp.where(empty[:, None], rows, centers)
 
 
 def _furthest_rows(closeness: jax.Array, count: int) -> jax.Array:
@@ -198,7 +215,7 @@ def _batch_updates(
       jax.random.fold_in(rng, number), (batch_size,), 0, num_images
     )
     rows = gather_rows(bank, ids)[mine]
-    new, _ = _sums(rows, assign(rows, centers)[0], centers.shape[0], batch_size)
+    new, _ = _sums(rows, assign(rows, centers), centers.shape[0], batch_size)
     sums += new
     seen = jnp.any(sums != 0, axis=1, keepdims=True)
     return jnp.where(seen, unit_norm(sums), centers), sums

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from clim_jax import sharding
 from clim_jax.selection import best as best_lists
 from clim_jax.selection.best import NO_NEIGHBOUR, Best
+from clim_jax.selection.scoring import slack_of
 from clim_jax.selection.sweep import Shard, lists_at_home, sweep
 from clim_jax.selection.tile_pairs import TilePairs, Tiling, all_pairs
 from clim_jax.sharding import AXIS, row_offset
@@ -29,7 +30,12 @@ _TILE_ON_ACCELERATOR = 8192
 
 
 def exact_neighbours(
-  mesh: Mesh, bank: jax.Array, *, num_images: int, num_neighbours: int
+  mesh: Mesh,
+  bank: jax.Array,
+  *,
+  num_images: int,
+  num_neighbours: int,
+  scoring: str = "float32",
 ) -> jax.Array:
   """Ids of the most similar other rows of the whole bank.
 
@@ -40,6 +46,8 @@ def exact_neighbours(
     bank: unit-norm, rows sharded, [N_pad, D] float32.
     num_images: N; rows from N on are padding, never a neighbour.
     num_neighbours: M.
+    scoring: "float32"; or "bfloat16", which computes anew in float32 whatever may be
+      a neighbour: as exact, and faster where bfloat16 products are.
 
   Returns:
     Ids, nearest first, rows sharded, [N_pad, M] int32; `NO_NEIGHBOUR` where fewer
@@ -55,6 +63,7 @@ def exact_neighbours(
     tiling=tiling,
     num_images=num_images,
     num_neighbours=num_neighbours,
+    scoring=scoring,
   )
 
 
@@ -66,20 +75,24 @@ def compare_tiles(
   tiling: Tiling,
   num_images: int,
   num_neighbours: int,
+  scoring: str,
 ) -> jax.Array:
   """The nearest of those rows whose tiles are compared; see `exact_neighbours`."""
-  search = _search_fn(mesh, tiling, num_images, num_neighbours)
+  search = _search_fn(mesh, tiling, num_images, num_neighbours, scoring)
   return search(bank, *pairs)
 
 
 # Mapped functions are made once for each setting: a refresh never recompiles.
 @functools.cache
-def _search_fn(mesh: Mesh, tiling: Tiling, num_images: int, num_neighbours: int):  # noqa: ANN202
+def _search_fn(  # noqa: ANN202
+  mesh: Mesh, tiling: Tiling, num_images: int, num_neighbours: int, scoring: str
+):
   def search(bank: jax.Array, pairs: jax.Array, bounds: jax.Array) -> jax.Array:
     rows = bank.shape[0]
     filling = ((0, tiling.count * tiling.size - rows), (0, 0))
     tiles = jnp.pad(bank, filling).reshape(tiling.count, tiling.size, -1)
-    mine = Shard(tiles, row_offset(rows), rows, num_images)
+    slack = slack_of(bank, scoring)
+    mine = Shard(tiles, row_offset(rows), rows, num_images, scoring, slack)
     pairs, bounds = pairs[0], bounds[0]
     lists = lists_at_home(mine, num_neighbours)
     lists = sweep(mine, mine, lists, pairs, bounds[0], bounds[1])

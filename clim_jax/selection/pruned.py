@@ -36,6 +36,7 @@ def pruned_neighbours(
   num_images: int,
   num_neighbours: int,
   probes: int,
+  scoring: str = "float32",
 ) -> jax.Array:
   """Ids of the most similar other rows of the `probes` nearest clusters.
 
@@ -47,6 +48,7 @@ def pruned_neighbours(
     num_images: N; rows from N on are padding.
     num_neighbours: M.
     probes: clusters searched for each cluster, its own included; at most C.
+    scoring: see `neighbours.exact_neighbours`.
 
   Returns:
     Ids, nearest first, rows sharded, [N_pad, M] int32; `NO_NEIGHBOUR` where fewer
@@ -68,6 +70,7 @@ def pruned_neighbours(
     tiling=tiling,
     num_images=num_images,
     num_neighbours=num_neighbours,
+    scoring=scoring,
   )
   places = sharding.to_host(places)[:num_images]
   ids = np.full((bank.shape[0], num_neighbours), NO_NEIGHBOUR, np.int32)

@@ -62,6 +62,7 @@ class Selection:
   kmeans_batch_size: int
   probes: int  # clusters searched for neighbours; 0: all images
   seed: int
+  scoring: str = "float32"  # of neighbours, one of SCORINGS
 
   def __call__(
     self,
@@ -134,14 +135,18 @@ class Selection:
       rng = jax.random.fold_in(jax.random.key(self.seed), epoch)
       clustering = _kmeans_fn(mesh, self, num_images)(rng, bank, centers)
     if "a" in conditions:
-      size = {"num_images": num_images, "num_neighbours": self.num_neighbours}
+      options = {
+        "num_images": num_images,
+        "num_neighbours": self.num_neighbours,
+        "scoring": self.scoring,
+      }
       if self.is_pruned:
         assignment = sharding.to_host(clustering.assignment)[:num_images]
         nearest = pruned.pruned_neighbours(
-          mesh, bank, clustering.centers, assignment, probes=self.probes, **size
+          mesh, bank, clustering.centers, assignment, probes=self.probes, **options
         )
       else:
-        nearest = neighbours.exact_neighbours(mesh, bank, **size)
+        nearest = neighbours.exact_neighbours(mesh, bank, **options)
       kept = _select_fn(mesh, self.rule)(nearest, *_clusters(bank, clustering))
     return Rows(nearest, kept, clustering)
 

@@ -9,6 +9,7 @@ from jax import lax
 from clim_jax.selection import best as best_lists
 from clim_jax.selection import hits
 from clim_jax.selection.best import Best
+from clim_jax.selection.scoring import similarities
 
 
 class Shard(NamedTuple):
@@ -16,6 +17,8 @@ class Shard(NamedTuple):
   first_id: jax.Array  # id of the first row, [] int32
   rows: int  # of the shard; later ones are filling
   num_images: int  # ids from here on are padding
+  scoring: str  # one of SCORINGS
+  slack: jax.Array  # how far scores can be off, [] float32
 
   def first(self, tile: jax.Array) -> jax.Array:
     """Id of the first row of a tile."""
@@ -34,17 +37,15 @@ def lists_at_home(mine: Shard, num_neighbours: int) -> Best:
 
   def compare(tile: jax.Array) -> Best:
     rows = mine.tiles[tile]
-    similarity = _similarity(rows, rows)
+    similarity, exactly = similarities(rows, rows, mine.scoring)
     exist = lanes < mine.exist(tile)
     others = exist[None] & (lanes[:, None] != lanes[None])
-    floor = _floor(similarity, others, num_neighbours)
+    floor = _floor(similarity, others, num_neighbours) - mine.slack
     floor = jnp.where(exist, floor, jnp.inf)  # filling needs no neighbours
-    found = hits.row_hits(similarity, floor) & ~hits.diagonal_bits(words)
+    found = hits.row_hits(similarity, floor - mine.slack) & ~hits.diagonal_bits(words)
     found &= hits.first_bits(mine.exist(tile), words)[:, None]
     empty = best_lists.empty(floor, num_neighbours)
-    return hits.absorb(
-      empty, found, lambda row, c: similarity[row, c], mine.first(tile)
-    )
+    return hits.absorb(empty, found, exactly, mine.first(tile))
 
   return lax.map(compare, jnp.arange(mine.tiles.shape[0]))
 
@@ -75,22 +76,23 @@ def sweep(
   def compare(turn: jax.Array, lists: Best) -> Best:
     row, column = pairs[turn, 0], pairs[turn, 1]
     slot = column if at_home else column + mine.tiles.shape[0]
-    similarity = _similarity(mine.tiles[row], visitor.tiles[column])
+    tiles = mine.tiles[row], visitor.tiles[column]
+    similarity, exactly = similarities(*tiles, mine.scoring)
 
     # One read and one write: with more of them XLA copies all lists every time.
     places = jnp.stack([row, slot])
     both = jax.tree.map(lambda x: x[places], lists)
     of_rows, of_columns = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
 
-    found = hits.row_hits(similarity, _bound(of_rows, visitor.first(column)))
+    bound = _bound(of_rows, visitor.first(column)) - mine.slack
+    found = hits.row_hits(similarity, bound)
     found &= hits.first_bits(visitor.exist(column), words)[:, None]
-    of_rows = hits.absorb(
-      of_rows, found, lambda row, c: similarity[row, c], visitor.first(column)
-    )
-    found = hits.column_hits(similarity, _bound(of_columns, mine.first(row)))
+    of_rows = hits.absorb(of_rows, found, exactly, visitor.first(column))
+    bound = _bound(of_columns, mine.first(row)) - mine.slack
+    found = hits.column_hits(similarity, bound)
     found &= hits.first_bits(mine.exist(row), words)[:, None]
     of_columns = hits.absorb(
-      of_columns, found, lambda column, r: similarity[r, column], mine.first(row)
+      of_columns, found, lambda column, row: exactly(row, column), mine.first(row)
     )
     both = jax.tree.map(lambda *two: jnp.stack(two), of_rows, of_columns)
     return jax.tree.map(
@@ -98,10 +100,6 @@ def sweep(
     )
 
   return lax.fori_loop(start, stop, compare, lists)
-
-
-def _similarity(rows: jax.Array, columns: jax.Array) -> jax.Array:
-  return jnp.dot(rows, columns.T, precision=lax.Precision.HIGHEST)
 
 
 def _bound(best: Best, first_id: jax.Array) -> jax.Array:

@@ -28,11 +28,11 @@ def pad(bank, devices, *, spare=0):
   return np.resize(bank, (rows, bank.shape[1]))
 
 
-def search(bank, devices, count, *, spare=0):
+def search(bank, devices, count, *, spare=0, scoring="float32"):
   """Neighbours of the real rows, [N, M]."""
   rows = jnp.asarray(pad(bank, devices, spare=spare))
   ids = neighbours.exact_neighbours(
-    mesh(devices), rows, num_images=len(bank), num_neighbours=count
+    mesh(devices), rows, num_images=len(bank), num_neighbours=count, scoring=scoring
   )
   return np.asarray(ids)[: len(bank)]
 

@@ -5,7 +5,7 @@ import sharded
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from clim_jax.selection import kmeans
+from clim_jax.selection import kmeans, seeding
 
 DEVICES = pytest.mark.parametrize("devices", [1, 8])
 # float32 sums of some dozens of unit rows, in another order than NumPy's.
@@ -73,6 +73,15 @@ def test_separated_blobs_are_found_as_by_scikit_learn(devices):
   np.testing.assert_allclose(
     found.closeness, np.sum(bank * directions, axis=1), atol=ROUNDING
   )
+
+
+@DEVICES
+def test_copies_are_equally_near_to_their_center(devices):
+  # Products of matrices round differently at their edges, where copies may lie.
+  bank = np.repeat(sharded.unit_rows(4, 203, 24), 2, axis=0)
+  found = sharded.cluster(bank, devices, 5, 3)
+  np.testing.assert_array_equal(found.assignment[::2], found.assignment[1::2])
+  np.testing.assert_array_equal(found.closeness[::2], found.closeness[1::2])
 
 
 @DEVICES
@@ -189,3 +198,13 @@ def test_the_start_follows_the_rng_and_nothing_else():
   for a, b in zip(first, again, strict=True):
     np.testing.assert_array_equal(a, b)
   assert not np.array_equal(first.centers, other.centers)
+
+
+@pytest.mark.parametrize(("images", "size"), [(7, 7), (10, 7), (100, 7), (15, 8)])
+def test_a_sample_has_one_image_of_each_of_equal_runs(images, size):
+  draws = np.stack(
+    [seeding._stratified(jax.random.key(i), images, size) for i in range(200)]
+  )
+  runs = np.array_split(np.arange(images), size)  # the first ones longer by one
+  for run, drawn in zip(runs, draws.T, strict=True):
+    assert set(drawn) == set(run)

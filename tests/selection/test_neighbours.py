@@ -58,14 +58,15 @@ def test_ids_are_those_of_scikit_learn_in_one_block():
 
 
 @DEVICES
-def test_equal_similarities_are_ordered_by_id(devices, small_tiles):
+@pytest.mark.parametrize("count", [5, 60], ids=["ties_at_the_last_place", "all"])
+def test_equal_similarities_are_ordered_by_id(devices, count, small_tiles):
   bank = _axes()
   similarity = (bank @ bank.T).astype(int)
   expected = [
-    sorted(set(range(61)) - {row}, key=lambda i, s=s: (-s[i], i))
+    sorted(set(range(61)) - {row}, key=lambda i, s=s: (-s[i], i))[:count]
     for row, s in enumerate(similarity)
   ]
-  np.testing.assert_array_equal(sharded.search(bank, devices, 60), expected)
+  np.testing.assert_array_equal(sharded.search(bank, devices, count), expected)
 
 
 @DEVICES

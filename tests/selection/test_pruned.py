@@ -80,7 +80,7 @@ def test_few_probes_compare_few_tiles():
 
 def test_searching_other_clusters_compiles_nothing():
   tiling = Tiling.of(IMAGES, 1, at_most=32)
-  mapped = neighbours._search_fn(sharded.mesh(1), tiling, IMAGES, NEIGHBOURS)
+  mapped = neighbours._search_fn(sharded.mesh(1), tiling, IMAGES, NEIGHBOURS, "float32")
   pairs = set()
   mapped.clear_cache()
   for seed in range(3):

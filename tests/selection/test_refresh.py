@@ -115,7 +115,7 @@ def test_a_second_refresh_compiles_nothing():
   for seed in (0, 1):
     _refresh(_blobs(seed)[0][:50], epoch=seed)
   mapped = (
-    neighbours._search_fn(mesh, tiling, 50, SELECTION.num_neighbours),
+    neighbours._search_fn(mesh, tiling, 50, SELECTION.num_neighbours, "float32"),
     refresh._kmeans_fn(mesh, SELECTION, 50),
     refresh._select_fn(mesh, "center_wise"),
   )
