@@ -90,8 +90,20 @@ def differences(config: ConfigDict, path: epath.Path) -> list[str]:
 
 
 def restore_into(config: ConfigDict, path: epath.Path) -> ConfigDict:
-  """The saved config, with this one's free sections: what an evaluation runs on."""
+  """The saved config, with this one's free sections: what an evaluation runs on.
+
+  Keys that an older version did not save have this config's values.
+  """
   saved = ConfigDict(json.loads(path.read_text()))
+  _fill(saved, config)
   for section in _FREE_SECTIONS:
     saved[section] = config[section]
   return saved
+
+
+def _fill(config: ConfigDict, defaults: ConfigDict) -> None:
+  for key, value in defaults.items():
+    if key not in config:
+      config[key] = value
+    elif isinstance(value, ConfigDict):
+      _fill(config[key], value)

@@ -82,6 +82,20 @@ def test_a_saved_config_is_restored_with_the_evaluation_asked_for(tmp_path):
   assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 7
 
 
+def test_keys_that_an_older_version_did_not_save_have_the_values_of_today(tmp_path):
+  asked = base.get_config()
+  path = tmp_path / "config.json"
+  configuration.save(asked, path)
+  saved = json.loads(path.read_text())
+  del saved["selection"]["scoring"], saved["mixture"]
+  saved["selection"]["num_neighbours"] = 7
+  path.write_text(json.dumps(saved))
+  restored = configuration.restore_into(asked, path)
+  assert restored.selection.scoring == asked.selection.scoring
+  assert restored.mixture == asked.mixture
+  assert restored.selection.num_neighbours == 7
+
+
 def test_a_missing_config_file_is_named():
   with pytest.raises(ConfigError, match=r"no/such\.py"):
     configuration.load("no/such.py")
