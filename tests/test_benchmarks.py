@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import peers, selection
+from benchmarks import measurement, peers, selection
 
 KEYS = {
   "case",
@@ -95,9 +95,9 @@ def test_shares_count_row_by_row_and_not_what_is_nobody():
 
 @pytest.mark.parametrize("components", [0, 3])
 def test_data_are_unit_rows_that_jax_takes_without_a_copy(components):
-  case = selection.Case(None, 5000, 7, None, components=components)
-  rows = selection.unit_rows(case)
+  case = measurement.Case(None, 5000, 7, None, components=components)
+  rows = measurement.unit_rows(case)
   np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
   assert rows.dtype == np.float32
   assert rows.ctypes.data % 64 == 0
-  np.testing.assert_array_equal(rows, selection.unit_rows(case))
+  np.testing.assert_array_equal(rows, measurement.unit_rows(case))
