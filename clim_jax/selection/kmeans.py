@@ -128,7 +128,7 @@ def assign(bank: jax.Array, centers: jax.Array) -> jax.Array:
 
 
 def _closeness(bank: jax.Array, centers: jax.Array, assignment: jax.Array) -> jax.Array:
-  """Cosine of each row to its own center, equal for equal rows, [R]."""
+  """Cosine of each row to its own center, the same on any number of devices, [R]."""
 
   def block(part: tuple[jax.Array, jax.Array]) -> jax.Array:
     rows, own = part

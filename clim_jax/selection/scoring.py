@@ -62,7 +62,7 @@ def cosines(x: jax.Array, y: jax.Array) -> jax.Array:
   """Cosines of unit rows [K, D] and [K, D] one by one, [K] float32.
 
   Additions are made in one order, halves upon halves. That of a product of matrices
-  changes with their shapes, so copies of an image could differ in the last bit.
+  changes with their shapes, and so with the number of devices, in the last bit.
   """
   # Clipping changes no product of unit rows, but keeps it from being fused with an
   # addition, which rounds otherwise in places that the compiler chooses.
