@@ -46,8 +46,8 @@ def exact_neighbours(
     bank: unit-norm, rows sharded, [N_pad, D] float32.
     num_images: N; rows from N on are padding, never a neighbour.
     num_neighbours: M.
-    scoring: "float32"; or "bfloat16", which computes anew in float32 whatever may be
-      a neighbour: as exact, and faster where bfloat16 products are.
+    scoring: one of `scoring.SCORINGS`. Those with bfloat16 compute anew in float32
+      whatever may be a neighbour: as exact, and meant for accelerators.
 
   Returns:
     Ids, nearest first, rows sharded, [N_pad, M] int32; `NO_NEIGHBOUR` where fewer

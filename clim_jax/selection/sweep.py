@@ -9,7 +9,7 @@ from jax import lax
 from clim_jax.selection import best as best_lists
 from clim_jax.selection import hits
 from clim_jax.selection.best import Best
-from clim_jax.selection.scoring import similarities
+from clim_jax.selection.scoring import similarities, tile_hits
 
 
 class Shard(NamedTuple):
@@ -77,22 +77,25 @@ def sweep(
     row, column = pairs[turn, 0], pairs[turn, 1]
     slot = column if at_home else column + mine.tiles.shape[0]
     tiles = mine.tiles[row], visitor.tiles[column]
-    similarity, exactly = similarities(*tiles, mine.scoring)
 
     # One read and one write: with more of them XLA copies all lists every time.
     places = jnp.stack([row, slot])
     both = jax.tree.map(lambda x: x[places], lists)
     of_rows, of_columns = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
 
-    bound = _bound(of_rows, visitor.first(column)) - mine.slack
-    found = hits.row_hits(similarity, bound)
-    found &= hits.first_bits(visitor.exist(column), words)[:, None]
-    of_rows = hits.absorb(of_rows, found, exactly, visitor.first(column))
-    bound = _bound(of_columns, mine.first(row)) - mine.slack
-    found = hits.column_hits(similarity, bound)
-    found &= hits.first_bits(mine.exist(row), words)[:, None]
+    row_bound = _bound(of_rows, visitor.first(column)) - mine.slack
+    column_bound = _bound(of_columns, mine.first(row)) - mine.slack
+    found = tile_hits(*tiles, row_bound, column_bound, mine.scoring)
+    exist = hits.first_bits(visitor.exist(column), words)[:, None]
+    of_rows = hits.absorb(
+      of_rows, found.of_rows & exist, found.exactly, visitor.first(column)
+    )
+    exist = hits.first_bits(mine.exist(row), words)[:, None]
     of_columns = hits.absorb(
-      of_columns, found, lambda column, row: exactly(row, column), mine.first(row)
+      of_columns,
+      found.of_columns & exist,
+      lambda column, row: found.exactly(row, column),
+      mine.first(row),
     )
     both = jax.tree.map(lambda *two: jnp.stack(two), of_rows, of_columns)
     return jax.tree.map(

@@ -1,0 +1,59 @@
+"""Every program of a run compiles for TPU, on a machine that has none."""
+
+import pytest
+
+pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
+
+from benchmarks import tpu_programs
+from clim_jax.selection.scoring import SCORINGS
+from configs import smoke
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return tpu_programs.topology_mesh("v5e:2x2")
+
+
+@pytest.mark.parametrize("rule", ["none", "center_wise"])
+def test_the_train_step_compiles_in_bfloat16(mesh, rule):
+  config = smoke.get_config()
+  config.selection.rule = rule
+  config.views.sides, config.views.min_scales = (16, 8), (0.2, 0.2)
+  config.views.max_scales = (1.0, 1.0)
+  compiled = tpu_programs.lower_step(config, mesh, 4).compile()
+  convolutions = [x for x in compiled.as_text().split("\n") if " convolution(" in x]
+  assert any("bf16[" in line for line in convolutions)
+  cost = tpu_programs.cost_of(compiled)
+  assert cost.flops > 0
+  # Gradients are summed over devices: at least the parameters' bytes.
+  assert cost.collective_bytes > 0
+
+
+@pytest.mark.parametrize("scoring", SCORINGS)
+def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
+  search = tpu_programs.lower_neighbours(
+    mesh, images=4000, dim=64, num_neighbours=10, scoring=scoring
+  )
+  text = search.compile().as_text()
+  assert "collective-permute" in text
+  assert ("hit_words" in text) == (scoring == "bfloat16_kernel")
+
+
+def test_k_means_compiles(mesh):
+  compiled = tpu_programs.lower_kmeans(
+    mesh, images=4000, dim=64, num_centers=20, iterations=3
+  ).compile()
+  assert tpu_programs.cost_of(compiled).collective_bytes > 0
+
+
+@pytest.mark.parametrize("topology", sorted(tpu_programs.TOPOLOGIES))
+def test_the_kernel_compiles_for_every_generation(topology):
+  mesh = tpu_programs.topology_mesh(topology)
+  search = tpu_programs.lower_neighbours(
+    mesh,
+    images=64 * mesh.devices.size,
+    dim=2048,
+    num_neighbours=5,
+    scoring="bfloat16_kernel",
+  )
+  assert "hit_words" in search.compile().as_text()
