@@ -55,8 +55,8 @@ def compiled_cost(
   chip = tpu_programs.CHIPS[mesh.devices.flat[0].device_kind]
   progress(f"{program}, {topology}, {batch_per_chip or ''}")
   started = time.perf_counter()
-  cost = tpu_programs.cost_of(lower().compile())
-  memory = cost.temporary_bytes + cost.argument_bytes
+  compiled = lower().compile()
+  memory = tpu_programs.memory_bytes(compiled)
   result = Result(
     program,
     topology,
@@ -68,6 +68,7 @@ def compiled_cost(
   )
   if batch_per_chip is None:
     return result
+  cost = tpu_programs.cost_of(compiled)
   by_flops, by_bytes = cost.flops / chip.flops, cost.bytes_accessed / chip.bandwidth
   return dataclasses.replace(
     result,

@@ -61,8 +61,6 @@ class Cost(NamedTuple):
   flops: float
   bytes_accessed: float
   collective_bytes: int
-  temporary_bytes: int
-  argument_bytes: int
 
 
 def topology_mesh(name: str) -> Mesh:
@@ -165,14 +163,18 @@ def _abstract(mesh: Mesh, tree: Any, spec: PartitionSpec) -> Any:
 
 def cost_of(compiled: jax.stages.Compiled) -> Cost:
   """What the compiler says of a program."""
-  analysis, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+  analysis = compiled.cost_analysis() or {}
   return Cost(
     flops=analysis.get("flops", 0.0),
     bytes_accessed=analysis.get("bytes accessed", 0.0),
     collective_bytes=_collective_bytes(compiled.as_text()),
-    temporary_bytes=memory.temp_size_in_bytes,
-    argument_bytes=memory.argument_size_in_bytes,
   )
+
+
+def memory_bytes(compiled: jax.stages.Compiled) -> int:
+  """Arguments and temporaries of one device."""
+  memory = compiled.memory_analysis()
+  return memory.temp_size_in_bytes + memory.argument_size_in_bytes
 
 
 def _collective_bytes(text: str) -> int:

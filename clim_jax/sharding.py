@@ -1,5 +1,6 @@
 """The one device axis, "data": how functions are mapped and arrays placed."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ def spmd(
   in_specs: Any,
   out_specs: Any,
   donate_argnums: tuple[int, ...] = (),
+  convolves: bool = False,
 ) -> Callable[..., Any]:
   """Maps a per-replica function, written with the axis `AXIS`, over the mesh.
 
@@ -36,7 +38,30 @@ def spmd(
   `check_vma` stays on, so a forgotten synchronisation is an error at tracing.
   """
   mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
-  return jax.jit(mapped, donate_argnums=donate_argnums)
+  options = convolution_options(mesh) if convolves else None
+  return jax.jit(mapped, donate_argnums=donate_argnums, compiler_options=options)
+
+
+def convolution_options(mesh: Mesh) -> dict[str, str] | None:
+  """Compiler options for programs with convolutions, by the kind of device.
+
+  On a CPU, XLA's YNN fusions make a ResNet-18 gradient 1.8 times slower (see
+  docs/performance.md). They are an experiment of XLA's: where it does not know the
+  option, there is nothing to switch off.
+  """
+  if mesh.devices.flat[0].platform != "cpu":
+    return None
+  options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+  return options if _is_known(tuple(options.items())) else None
+
+
+@functools.cache
+def _is_known(options: tuple[tuple[str, str], ...]) -> bool:
+  try:
+    jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
 
 
 def varying(tree: Any) -> Any:

@@ -57,4 +57,5 @@ def make_bank_train_step(mesh: Mesh, train_step: BankStep) -> BankStep:
     in_specs=(sharding.REPLICATED, sharding.ROWS, sharding.ROWS),
     out_specs=(sharding.REPLICATED, sharding.ROWS, sharding.REPLICATED),
     donate_argnums=(0, 1),
+    convolves=True,
   )

@@ -27,6 +27,7 @@ def make_train_step(
     in_specs=(sharding.REPLICATED, sharding.ROWS),
     out_specs=sharding.REPLICATED,
     donate_argnums=(0,),
+    convolves=True,
   )
 
 
