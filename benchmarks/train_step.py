@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
 import types
@@ -27,13 +26,12 @@ import jax
 import numpy as np
 
 from benchmarks.measurement import progress
+from benchmarks.peer_process import PeerProcess, require_peers
 from clim_jax import sharding
 from clim_jax.batch import Batch
 from clim_jax.experiment import Experiment
 from configs import cifar10
 
-_HERE = pathlib.Path(__file__).parent
-_PEER_PYTHON = _HERE / ".venv-peers" / "bin" / "python"
 _BAR = 1.0
 # Batch and whether the peer is compiled.
 CASES = {
@@ -55,31 +53,6 @@ class Result:
   peer_seconds: float
   ratio: float  # of images a second, ours to the peer's
   ours_images_per_second: float
-
-
-class Peer:
-  """The peer's process, which takes a step whenever it is asked to."""
-
-  def __init__(self, batch: int, threads: int, *, compiled: bool) -> None:
-    command = [_PEER_PYTHON, _HERE / "torch_step.py", f"--batch={batch}"]
-    command += [f"--threads={threads}"] + ["--compile"] * compiled
-    pipe = subprocess.PIPE
-    self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-    self._answer()
-
-  def _answer(self) -> str:
-    line = self._process.stdout.readline()
-    if not line:
-      sys.exit(f"the peer ended with {self._process.wait()}; see its error above")
-    return line
-
-  def seconds(self) -> float:
-    self._process.stdin.write("\n")
-    self._process.stdin.flush()
-    return json.loads(self._answer())["seconds"]
-
-  def close(self) -> None:
-    self._process.communicate()
 
 
 def our_step(batch_size: int) -> Callable[[], None]:
@@ -121,12 +94,13 @@ def measure(name: str, repeats: int) -> Result:
   batch, compiled = CASES[name]
   threads = os.cpu_count() or 1
   progress(name)
-  peer = Peer(batch, threads, compiled=compiled)
+  arguments = [f"--batch={batch}", f"--threads={threads}"] + ["--compile"] * compiled
+  peer = PeerProcess("torch_step.py", *arguments)
   take = our_step(batch)
   first = _timed(take)
   pairs = []
   for _ in range(repeats):
-    pairs.append((_timed(take), peer.seconds()))
+    pairs.append((_timed(take), peer.ask()["seconds"]))
     progress(f"  ours {pairs[-1][0]:.2f} s, peer {pairs[-1][1]:.2f} s")
   peer.close()
   ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -145,8 +119,7 @@ def main() -> None:
   parser.add_argument("--json", action="store_true")
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
-  if not _PEER_PYTHON.exists():
-    sys.exit(f"{_PEER_PYTHON} does not exist; run benchmarks/setup_peers.sh first")
+  require_peers()
   misses = []
   for name in options.case:
     result = measure(name, options.repeats)

@@ -16,8 +16,8 @@ from clim_jax import limits, sharding
 from clim_jax.augment import Policy
 from clim_jax.configuration import ConfigError
 from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
-from clim_jax.data.pipeline import ViewPlan
 from clim_jax.data.sources import ReadError, Source, load_source
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.encoder import Encoder
@@ -202,6 +202,7 @@ def open_experiment(config: ConfigDict) -> Experiment:
       train_split=data.train_split,
       test_split=data.test_split,
       test_fraction=data.test_fraction,
+      on_bad_image=data.on_bad_image,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"cannot open the data: {error}") from error

@@ -53,6 +53,7 @@ def _check_choices(config: ConfigDict) -> None:
     "model.backbone": tuple(ARCHITECTURES),
     "model.stem": STEMS,
     "model.dtype": ("auto", "float32", "bfloat16"),
+    "data.on_bad_image": ("raise", "skip"),
     "moco.momentum_schedule": ("constant", "cosine"),
     "selection.rule": tuple(RULES),
     "selection.bank": BANKS,

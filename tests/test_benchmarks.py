@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import measurement, peers, selection, train_step
+from benchmarks import measurement, peer_process, peers, selection, train_step
 
 KEYS = {
   "case",
@@ -106,7 +106,7 @@ def test_data_are_unit_rows_that_jax_takes_without_a_copy(components):
 def test_the_step_benchmark_without_its_peers_says_how_to_make_them(
   monkeypatch, tmp_path
 ):
-  monkeypatch.setattr(train_step, "_PEER_PYTHON", tmp_path / "python")
+  monkeypatch.setattr(peer_process, "PYTHON", tmp_path / "python")
   monkeypatch.setattr(sys, "argv", ["train_step.py"])
   with pytest.raises(SystemExit, match=r"setup_peers\.sh"):
     train_step.main()
@@ -114,17 +114,18 @@ def test_the_step_benchmark_without_its_peers_says_how_to_make_them(
 
 def test_the_step_benchmark_compares_the_two_sides_by_turns(monkeypatch):
   class Peer:
-    def __init__(self, batch, threads, *, compiled):
-      assert (batch, compiled) == (64, True)
+    def __init__(self, script, *arguments):
+      assert script == "torch_step.py"
+      assert {"--batch=64", "--compile"} <= set(arguments)
 
-    def seconds(self):
-      return 3.0
+    def ask(self):
+      return {"seconds": 3.0}
 
     def close(self):
       pass
 
   clock = iter(range(100))
-  monkeypatch.setattr(train_step, "Peer", Peer)
+  monkeypatch.setattr(train_step, "PeerProcess", Peer)
   monkeypatch.setattr(train_step, "our_step", lambda batch: lambda: None)
   monkeypatch.setattr(train_step.time, "perf_counter", lambda: next(clock))
   result = train_step.measure("resnet18_64_compile", 3)

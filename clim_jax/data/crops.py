@@ -1,9 +1,11 @@
-"""Where to crop and how to resize: the geometric half of augmentation, in TensorFlow.
+"""Where to crop: boxes as a function of uniform numbers, in TensorFlow.
 
 Randomness comes in as uniform numbers, so every function here is a plain map.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -77,91 +79,22 @@ class CenterCrop(NamedTuple):
 Crop = RandomCrop | CenterCrop
 
 
-def resize_crops(images: tf.Tensor, boxes: tf.Tensor, side: int) -> tf.Tensor:
-  """Crops and resizes a batch of equally large images.
-
-  Bilinear with antialiasing is separable, so each crop is two small matrix
-  products, rows then columns, and a batch is two batched ones: no loop.
-
-  Args:
-    images: [B, H, W, 3] uint8.
-    boxes: [B, 4] int32.
-    side: S.
-
-  Returns:
-    [B, S, S, 3] uint8, what `resize_image` gives for each image.
-  """
-  rows = _resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[1], side)
-  columns = _resize_matrix(boxes[:, 1], boxes[:, 3], images.shape[2], side)
-  resized = tf.einsum("bsh,bhwc->bswc", rows, _float(images))
-  return _to_uint8(tf.einsum("btw,bswc->bstc", columns, resized))
-
-
-def _resize_matrix(
-  start: tf.Tensor, extent: tf.Tensor, size: int, side: int
+def boxes_of(
+  crops: Sequence[Crop], uniforms: tf.Tensor, height: tf.Tensor, width: tf.Tensor
 ) -> tf.Tensor:
-  """Weights of a triangle filter from `size` pixels to `side`, [B, side, size]."""
-  start, extent = _float(start)[:, None, None], _float(extent)[:, None, None]
-  step = extent / side
-  center = start + (tf.range(side, dtype=tf.float32)[None, :, None] + 0.5) * step
-  pixel = tf.range(size, dtype=tf.float32)[None, None, :] + 0.5
-  weight = tf.nn.relu(1.0 - tf.abs(pixel - center) / tf.maximum(step, 1.0))
-  inside = (pixel > start) & (pixel < start + extent)
-  weight = tf.where(inside, weight, 0.0)
-  return weight / tf.reduce_sum(weight, axis=-1, keepdims=True)
+  """Boxes of all crops of one image, [len(crops), UNIFORMS] → [len(crops), 4] int32.
 
-
-def decode_crops(
-  encoded: tf.Tensor, crops: tuple[Crop, ...], uniforms: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-  """Decodes, crops and resizes one image; of a JPEG only the crop is decoded.
-
-  Args:
-    encoded: JPEG or PNG bytes, [] string.
-    crops: what to cut.
-    uniforms: [len(crops), UNIFORMS] float32.
-
-  Returns:
-    A square image for each crop, [S, S, 3] uint8.
+  Crops that differ in their side alone are drawn in one go: for small images the
+  number of operations is what costs.
   """
-
-  def from_jpeg() -> tuple[tf.Tensor, ...]:
-    shape = tf.io.extract_jpeg_shape(encoded)
-    out = []
-    for crop, numbers in zip(crops, tf.unstack(uniforms, num=len(crops)), strict=True):
-      box = crop.boxes(numbers, shape[0], shape[1])
-      # The slow, accurate inverse DCT: the fast one is off by several levels.
-      image = tf.io.decode_and_crop_jpeg(
-        encoded, box, channels=3, dct_method="INTEGER_ACCURATE"
-      )
-      out.append(resize_image(image, crop.side))
-    return tuple(out)
-
-  def from_other() -> tuple[tf.Tensor, ...]:
-    whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    whole.set_shape([None, None, 3])
-    shape = tf.shape(whole)
-    out = []
-    for crop, numbers in zip(crops, tf.unstack(uniforms, num=len(crops)), strict=True):
-      top, left, height, width = tf.unstack(crop.boxes(numbers, shape[0], shape[1]))
-      image = whole[top : top + height, left : left + width]
-      out.append(resize_image(image, crop.side))
-    return tuple(out)
-
-  images = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
-  for image, crop in zip(images, crops, strict=True):
-    image.set_shape([crop.side, crop.side, 3])
-  return images
-
-
-def resize_image(image: tf.Tensor, side: int) -> tf.Tensor:
-  """[H, W, 3] uint8 → [side, side, 3] uint8, bilinear with antialiasing."""
-  return _to_uint8(tf.image.resize(image, (side, side), antialias=True))
+  boxes, start = [], 0
+  for crop, alike in itertools.groupby(crops, lambda crop: crop._replace(side=0)):
+    stop = start + len(list(alike))
+    sizes = (tf.repeat(height, stop - start), tf.repeat(width, stop - start))
+    boxes.append(crop.boxes(uniforms[start:stop], *sizes))
+    start = stop
+  return tf.concat(boxes, axis=0)
 
 
 def _float(x: tf.Tensor) -> tf.Tensor:
   return tf.cast(x, tf.float32)
-
-
-def _to_uint8(x: tf.Tensor) -> tf.Tensor:
-  return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)

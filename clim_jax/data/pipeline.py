@@ -1,46 +1,29 @@
 """tf.data pipelines from image ids to batches of crops.
 
 Arrays in memory are cropped a batch at a time. Encoded images are fetched a batch
-at a time, then decoded and cropped in parallel, one by one.
+at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from clim_jax.batch import Batch
-from clim_jax.data.crops import (
-  UNIFORMS,
-  CenterCrop,
-  Crop,
-  RandomCrop,
-  decode_crops,
-  resize_crops,
-)
+from clim_jax.data.crops import UNIFORMS, CenterCrop
+from clim_jax.data.cuts import Cut, Element, TrainCuts, ViewPlan
+from clim_jax.data.decode import decode_crops
 from clim_jax.data.index_stream import IndexStream, StepIndices
-from clim_jax.data.sources import ArraySource, Source
+from clim_jax.data.replay import Replay
+from clim_jax.data.resize import resize_crops
+from clim_jax.data.sources import ArraySource, EncodedSource, Source
 from clim_jax.selection.positives import Positives
 
 # JAX owns the accelerators; TensorFlow only reads and crops.
 tf.config.set_visible_devices([], "GPU")
 
 _PREFETCH = 2  # batches ready ahead of the step
-
-
-class ViewPlan(NamedTuple):
-  """The crops of a row and what they are for."""
-
-  crops: tuple[RandomCrop, ...]  # one for each side, largest first
-  positive_queries: bool  # mixing needs crops of the positive to mix in
-  positive_keys: bool
-
-  @property
-  def num_crops(self) -> int:
-    """Random crops of a row; the same with and without positives."""
-    return 2 * (len(self.crops) + 1)
 
 
 def train_batches(
@@ -63,47 +46,25 @@ def train_batches(
     rows: this process's rows of each global batch.
 
   Raises:
-    BadImageError: an image cannot be decoded; names it.
+    BadImageError: an image cannot be decoded and is not to be skipped; names it.
   """
-  sides = len(plan.crops)
-  groups = [plan.crops, plan.crops[:1]]  # anchors as queries, anchors as keys
-  slots = list(range(sides + 1))
-  positive_queries = positives is not None and plan.positive_queries
-  positive_keys = positives is not None and plan.positive_keys
-  if positive_queries:
-    groups.append(plan.crops)
-    slots += range(sides + 1, 2 * sides + 1)
-  if positive_keys:
-    groups.append(plan.crops[:1])
-    slots.append(2 * sides + 1)
-
-  def image_ids(step: StepIndices) -> np.ndarray:
-    """[B, groups]"""
-    ids = [step.anchors, step.anchors[step.key_order]]
-    if positive_queries:
-      ids.append(step.positives)
-    if positive_keys:
-      ids.append(step.positives[step.key_order])
-    return np.stack(ids, axis=1)
-
+  cuts = TrainCuts(
+    plan, positives is not None, whole=rows == slice(0, stream.batch_size)
+  )
   in_flight: collections.deque[StepIndices] = collections.deque()
 
-  def elements() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def elements() -> Iterator[Element]:
     for step in range(first_step, last_step):
       indices = stream.step(step, positives)
       in_flight.append(indices)
-      yield image_ids(indices)[rows], indices.uniforms[rows][:, slots]
+      yield cuts.element(indices, rows)
 
-  batches = _crop_batches(source, elements(), groups, rows.stop - rows.start)
-  for crops in batches:
+  for crops in _crop_batches(source, elements(), cuts.cuts, rows.stop - rows.start):
     indices = in_flight.popleft()
     key_ids = indices.anchors[indices.key_order]
     key_row = np.argsort(indices.key_order)
     yield Batch(
-      query=crops[0],
-      key=crops[1][0],
-      positive_query=crops[2] if positive_queries else (),
-      positive_key=crops[-1][0] if positive_keys else None,
+      **cuts.fields(crops),
       has_positive=indices.has_positive[rows],
       key_ids=key_ids[rows].astype(np.int32),
       key_row=key_row[rows].astype(np.int32),
@@ -117,90 +78,118 @@ def evaluation_batches(
   """This process's rows of the evaluation crops of `ids`, [turns, B] → [b, S, S, 3]."""
   local = ids[:, rows]
   nothing = np.zeros((local.shape[1], 1, UNIFORMS), np.float32)
-  elements = ((turn[:, None], nothing) for turn in local)
-  for ((images,),) in _crop_batches(source, elements, [(crop,)], local.shape[1]):
+  order = np.arange(local.shape[1])
+  elements = (Element(turn[:, None], nothing, order) for turn in local)
+  for (images,) in _crop_batches(source, elements, [Cut(0, crop)], len(order)):
     yield images
 
 
 def _crop_batches(
-  source: Source,
-  elements: Iterator[tuple[np.ndarray, np.ndarray]],
-  groups: Sequence[tuple[Crop, ...]],
-  batch_size: int,
-) -> Iterator[list[tuple[np.ndarray, ...]]]:
-  """Crops for (ids [b, groups], uniforms [b, crops, UNIFORMS]) of each batch."""
-  # Ids of the batches in flight, to name an image that turns out to be broken.
-  in_flight: collections.deque[np.ndarray] = collections.deque()
-
-  def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for ids, uniforms in elements:
-      in_flight.append(ids)
-      yield ids, uniforms
-
-  crops = sum(map(len, groups))
-  signature = (
-    tf.TensorSpec((batch_size, len(groups)), tf.int64),
-    tf.TensorSpec((batch_size, crops, UNIFORMS), tf.float32),
-  )
-  dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-  if isinstance(source, ArraySource):
-    dataset = dataset.map(
-      _array_crops(source, groups), num_parallel_calls=tf.data.AUTOTUNE
-    )
-  else:
-    fetch = lambda ids, uniforms: (source.fetch(ids), uniforms)  # noqa: E731
-    dataset = dataset.map(fetch, num_parallel_calls=2).unbatch()
-    dataset = dataset.map(
-      _encoded_crops(source.load, groups), num_parallel_calls=tf.data.AUTOTUNE
-    ).batch(batch_size, drop_remainder=True)
-  iterator = dataset.prefetch(_PREFETCH).as_numpy_iterator()
+  source: Source, elements: Iterator[Element], cuts: Sequence[Cut], batch_size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+  """A batch of each cut for every element; goes on with stand-ins for bad images."""
+  queue = Replay(elements)
   while True:
+    batches = _dataset(source, queue.hand_out, cuts, batch_size).as_numpy_iterator()
     try:
-      batch = next(iterator)
-    except StopIteration:
+      for batch in batches:
+        queue.done()
+        yield batch
       return
     except tf.errors.OpError:
-      # None is in flight if it was the ids themselves that could not be had.
-      if in_flight and not isinstance(source, ArraySource):
-        for image in np.unique(in_flight[0]):
-          source.check(int(image))
-      raise
-    in_flight.popleft()
-    yield list(batch)
+      # Nothing is under way if it was the ids themselves that could not be had.
+      under_way = queue.take_back()
+      if not under_way or isinstance(source, ArraySource):
+        raise
+      if not source.replace_bad(under_way[0].ids):
+        raise
+
+
+def _dataset(
+  source: Source,
+  elements: Callable[[], Iterator[Element]],
+  cuts: Sequence[Cut],
+  batch_size: int,
+) -> tf.data.Dataset:
+  """Batches of crops, a tuple in the order of `cuts`."""
+  signature = Element(
+    tf.TensorSpec((batch_size, 1 + max(cut.image for cut in cuts)), tf.int64),
+    tf.TensorSpec((batch_size, len(cuts), UNIFORMS), tf.float32),
+    tf.TensorSpec((batch_size,), tf.int64),
+  )
+
+  def generate() -> Iterator[Element]:
+    for element in elements():
+      yield element._replace(ids=_with_stand_ins(source, element.ids))
+
+  dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+  if isinstance(source, ArraySource):
+    crops = _array_crops(source, cuts)
+    dataset = dataset.map(
+      lambda element: (element.key_order, crops(element.ids, element.uniforms)),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    )
+  else:
+    dataset = dataset.map(
+      lambda element: element._replace(ids=source.fetch(element.ids)),
+      num_parallel_calls=2,
+    ).unbatch()
+    crops = _encoded_crops(source, cuts)
+    dataset = dataset.map(
+      lambda element: (element.key_order, crops(element.ids, element.uniforms)),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    ).batch(batch_size, drop_remainder=True)
+
+  def order_keys(order: tf.Tensor, crops: tuple[tf.Tensor, ...]) -> tuple:
+    return tuple(
+      tf.gather(crop, order) if cut.in_key_order else crop
+      for crop, cut in zip(crops, cuts, strict=True)
+    )
+
+  return dataset.map(order_keys, num_parallel_calls=2).prefetch(_PREFETCH)
+
+
+def _with_stand_ins(source: Source, ids: np.ndarray) -> np.ndarray:
+  out = ids
+  for bad, stand_in in source.stand_ins.items():
+    out = np.where(ids == bad, stand_in, out)
+  return out
 
 
 def _array_crops(
-  source: ArraySource, groups: Sequence[tuple[Crop, ...]]
-) -> Callable[..., tuple]:
+  source: ArraySource, cuts: Sequence[Cut]
+) -> Callable[..., tuple[tf.Tensor, ...]]:
   # In memory once, outside the graph, which may not hold more than 2 GiB.
   images = tf.constant(source.images)
   height, width = source.images.shape[1:3]
 
-  def crop(ids: tf.Tensor, uniforms: tf.Tensor) -> tuple:
+  def crop(ids: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
     size = tf.ones_like(ids[:, 0], tf.int32)
-    out, slot = [], 0
-    for group, crops in enumerate(groups):
-      chosen = tf.gather(images, ids[:, group])
-      square = []
-      for cut in crops:
-        boxes = cut.boxes(uniforms[:, slot], size * height, size * width)
-        square.append(resize_crops(chosen, boxes, cut.side))
-        slot += 1
-      out.append(tuple(square))
+    out = []
+    for slot, cut in enumerate(cuts):
+      boxes = cut.crop.boxes(uniforms[:, slot], size * height, size * width)
+      chosen = tf.gather(images, ids[:, cut.image])
+      out.append(resize_crops(chosen, boxes, cut.crop.side))
     return tuple(out)
 
   return crop
 
 
 def _encoded_crops(
-  load: Callable[[tf.Tensor], tf.Tensor], groups: Sequence[tuple[Crop, ...]]
-) -> Callable[..., tuple]:
-  def crop(strings: tf.Tensor, uniforms: tf.Tensor) -> tuple:
-    out, slot = [], 0
-    for group, crops in enumerate(groups):
-      numbers = uniforms[slot : slot + len(crops)]
-      out.append(decode_crops(load(strings[group]), crops, numbers))
-      slot += len(crops)
-    return tuple(out)
+  source: EncodedSource, cuts: Sequence[Cut]
+) -> Callable[..., tuple[tf.Tensor, ...]]:
+  slots = collections.defaultdict(list)  # of each image
+  for slot, cut in enumerate(cuts):
+    slots[cut.image].append(slot)
+
+  def crop(strings: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    out = {}
+    for image, own in slots.items():
+      crops = [cuts[slot].crop for slot in own]
+      numbers = tf.gather(uniforms, own)
+      out |= zip(
+        own, decode_crops(source.load(strings[image]), crops, numbers), strict=True
+      )
+    return tuple(out[slot] for slot in range(len(cuts)))
 
   return crop

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -31,6 +32,11 @@ class ArraySource:
   def num_images(self) -> int:
     return len(self.images)
 
+  @property
+  def stand_ins(self) -> dict[int, int]:
+    """None: an array holds no bad image."""
+    return {}
+
   def labels(self) -> np.ndarray | None:
     return self.known_labels
 
@@ -48,6 +54,9 @@ class EncodedSource:
   fetch: Callable[[tf.Tensor], tf.Tensor]  # ids of a batch → strings of its shape
   load: Callable[[tf.Tensor], tf.Tensor]  # one such string → its bytes
   name: Callable[[int], str]  # for messages
+  on_bad_image: str = "raise"  # or "skip"
+  # Images found bad, and those whose pixels are seen in their place.
+  stand_ins: dict[int, int] = dataclasses.field(default_factory=dict)
 
   def subset(self, ids: np.ndarray) -> "EncodedSource":
     labels = functools.cache(
@@ -60,18 +69,50 @@ class EncodedSource:
       fetch=lambda rows: self.fetch(tf.gather(table, rows)),
       load=self.load,
       name=lambda row: self.name(int(ids[row])),
+      on_bad_image=self.on_bad_image,
     )
 
-  def check(self, image: int) -> None:
-    """Raises BadImageError if one image cannot be decoded."""
+  def replace_bad(self, ids: np.ndarray) -> bool:
+    """Finds stand-ins for those of `ids` that cannot be decoded; whether there are any.
+
+    The stand-in is the next image in order that can be decoded. It lends its pixels
+    alone, so it depends neither on the step nor on the number of processes.
+
+    Raises:
+      BadImageError: there is one, and `on_bad_image` is "raise" or no image is good.
+    """
+    bad = [image for image in np.unique(ids).tolist() if self._fault(image) is not None]
+    for image in bad:
+      fault = self._fault(image)
+      if self.on_bad_image == "raise":
+        raise BadImageError(
+          f"cannot decode {self.name(image)}: {fault}; repair or remove the file, or "
+          "set data.on_bad_image=skip"
+        )
+      later = (
+        (image + offset) % self.num_images for offset in range(1, self.num_images)
+      )
+      stand_in = next((other for other in later if self._fault(other) is None), None)
+      if stand_in is None:
+        raise BadImageError(f"no image can be decoded, nor {self.name(image)}: {fault}")
+      self.stand_ins[image] = stand_in
+      logging.warning(
+        "cannot decode %s: %s; %s is seen in its place (bad images so far: %d)",
+        self.name(image),
+        fault,
+        self.name(stand_in),
+        len(self.stand_ins),
+      )
+    return bool(bad)
+
+  def _fault(self, image: int) -> str | None:
+    """Why an image cannot be decoded; None if it can."""
     try:
       encoded = self.load(self.fetch(tf.constant([image], tf.int64))[0])
       tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-      raise BadImageError(
-        f"cannot decode {self.name(image)}: {error.message.splitlines()[0]}; "
-        "repair or remove the file"
-      ) from error
+      return error.message.splitlines()[0]
+    return None
 
 
 Source = ArraySource | EncodedSource
@@ -86,6 +127,7 @@ def load_source(
   train_split: str,
   test_split: str,
   test_fraction: float,
+  on_bad_image: str = "raise",
 ) -> tuple[Source, Source | None]:
   """The training and the test images.
 
@@ -98,6 +140,7 @@ def load_source(
     train_split, test_split: names of splits (tfds) or sub-folders (folder).
     test_fraction: held out of labelled training images, by class, if the source
       has no test images of its own. 0 holds out none.
+    on_bad_image: "raise", or "skip": another image's pixels are seen in its place.
 
   Returns:
     Training and test source; the test source is None where there is none.
@@ -119,6 +162,10 @@ def load_source(
   else:
     kinds = "digits, npz, folder, tfds"
     raise ValueError(f"data.source {kind!r} must be one of {kinds}")
+  if isinstance(train, EncodedSource):
+    train = dataclasses.replace(train, on_bad_image=on_bad_image)
+  if isinstance(test, EncodedSource):
+    test = dataclasses.replace(test, on_bad_image=on_bad_image)
   if test is None and test_fraction > 0 and train.labels() is not None:
     train, test = _hold_out(train, test_fraction)
   return train, test

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from clim_jax.data import pipeline
 from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.sources import BadImageError, load_source
 from clim_jax.selection.positives import Positives
@@ -16,7 +17,7 @@ CROPS = (
   RandomCrop(8, (0.2, 1.0), (3 / 4, 4 / 3)),
   RandomCrop(5, (0.1, 0.6), (1.0, 1.0)),
 )
-PLAN = pipeline.ViewPlan(CROPS, positive_queries=True, positive_keys=True)
+PLAN = ViewPlan(CROPS, positive_queries=True, positive_keys=True)
 STREAM = IndexStream(
   seed=1, num_images=IMAGES, batch_size=BATCH, num_crops=PLAN.num_crops
 )

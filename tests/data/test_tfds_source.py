@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from clim_jax.data import pipeline, tfds_source
 from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.sources import load_source
 
@@ -120,7 +121,7 @@ def test_training_batches_show_the_records_of_the_stream(array_records):
   source, _ = load(array_records, "constant")
   level = np.array(shown(source, list(range(COUNT))))
   crop = RandomCrop(4, (0.2, 1.0), (3 / 4, 4 / 3))
-  plan = pipeline.ViewPlan((crop,), positive_queries=True, positive_keys=True)
+  plan = ViewPlan((crop,), positive_queries=True, positive_keys=True)
   stream = IndexStream(0, COUNT, 4, plan.num_crops)
   batches = pipeline.train_batches(
     source,
