@@ -7,8 +7,17 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import measurement, peer_process, peers, selection, train_step
+from benchmarks import (
+  input,
+  jpegs,
+  measurement,
+  peer_process,
+  peers,
+  selection,
+  train_step,
+)
 
 KEYS = {
   "case",
@@ -103,13 +112,51 @@ def test_data_are_unit_rows_that_jax_takes_without_a_copy(components):
   np.testing.assert_array_equal(rows, measurement.unit_rows(case))
 
 
-def test_the_step_benchmark_without_its_peers_says_how_to_make_them(
-  monkeypatch, tmp_path
+@pytest.mark.parametrize("script", [train_step, input])
+def test_without_the_peers_a_benchmark_says_how_to_make_them(
+  script, monkeypatch, tmp_path
 ):
   monkeypatch.setattr(peer_process, "PYTHON", tmp_path / "python")
-  monkeypatch.setattr(sys, "argv", ["train_step.py"])
+  monkeypatch.setattr(sys, "argv", ["benchmark"])
   with pytest.raises(SystemExit, match=r"setup_peers\.sh"):
-    train_step.main()
+    script.main()
+
+
+def test_generated_jpegs_have_the_size_and_the_spectrum_of_photographs(tmp_path):
+  jpegs.write_jpegs(tmp_path / "train", 2)
+  for path in sorted((tmp_path / "train").iterdir()):
+    assert 80_000 < path.stat().st_size < 160_000
+    pixels = np.asarray(Image.open(path).convert("L"), float)
+    assert max(pixels.shape) == 500
+    power = np.abs(np.fft.rfft2(pixels)) ** 2
+    bands = [power[2 * k, k : 2 * k].mean() for k in (8, 16, 32, 64)]
+    slope = np.polyfit(np.log([8, 16, 32, 64]), np.log(bands), 1)[0]
+    assert slope == pytest.approx(-2, abs=0.4)  # amplitude as 1 / frequency
+
+
+def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch):
+  case = input.Case((8,), False, 4, 2, 1.0, arrays=True)
+
+  class Peer:
+    def __init__(self, script, *arguments):
+      assert script == "torch_input.py"
+
+    def ask(self):
+      return {"seconds": 4.0}
+
+    def close(self):
+      pass
+
+  monkeypatch.setitem(input.CASES, "small", case)
+  monkeypatch.setattr(input, "PeerProcess", Peer)
+  monkeypatch.setattr(input, "_open", lambda *_: (None, "data"))
+  monkeypatch.setattr(input, "_our_batches", lambda *_: None)
+  monkeypatch.setattr(input, "_turn", lambda *_: 2.0)
+  monkeypatch.setattr(input, "_photometric_seconds", lambda case: 0.75)
+  recipe, *crops = input.measure("small", 1, None, None)
+  assert (recipe.ratio, recipe.ours_images_per_second) == (2.0, 4.0)
+  assert recipe.all_on_cpu_ratio == 4.0 / (2.0 + 8 * 0.75)
+  assert [each.all_on_cpu_ratio for each in crops] == [None, None]
 
 
 def test_the_step_benchmark_compares_the_two_sides_by_turns(monkeypatch):

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from clim_jax import sharding
 from clim_jax.batch import Batch
+from clim_jax.data.diagnosis import measure_stages
 from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import Experiment, train_labels
@@ -27,6 +28,8 @@ from clim_jax.train.logs import MetricLog, Scalars
 from clim_jax.train.meter import Meter
 from clim_jax.train.progress import TrainProgress
 from clim_jax.train.state import TrainState
+
+_MUCH_WAITING = 0.1  # share of the time; beyond it the run says why
 
 
 def pretrain(
@@ -85,6 +88,7 @@ class _Loop:
     self._learning_rate = experiment.learning_rate
     self._selection_figures: Scalars = {}
     self._meter = Meter(self._config.batch_size)
+    self._laps, self._diagnosed = 0, False
 
   def run(self, now: Checkpoint, step: int) -> Checkpoint:
     total = self._experiment.total_steps
@@ -185,6 +189,7 @@ class _Loop:
       )
     epoch = step / self._stream.steps_per_epoch
     speed = self._meter.lap()
+    self._diagnose(speed["data_wait_fraction"])
     self._progress.figures(
       step,
       epoch=epoch,
@@ -194,7 +199,17 @@ class _Loop:
     if self._log is not None:
       learning_rate = float(self._learning_rate(step - 1))
       record = {"epoch": epoch, "learning_rate": learning_rate} | values | speed
+      record["bad_images"] = len(self._experiment.train.stand_ins)
       self._log.write(step, record | self._selection_figures)
+
+  def _diagnose(self, wait_fraction: float) -> None:
+    """Says once why the step waits, if it does; the first lap fills the pipeline."""
+    self._laps += 1
+    if self._laps < 2 or self._diagnosed or wait_fraction <= _MUCH_WAITING:
+      return
+    self._diagnosed = True
+    stages = measure_stages(self._experiment.train, self._experiment.view_plan)
+    self._progress.note(stages.advice(wait_fraction))
 
 
 def _train_step(experiment: Experiment) -> BankStep:

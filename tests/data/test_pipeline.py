@@ -1,6 +1,7 @@
 """Batches of crops: order, hosts, sources, broken files."""
 
 import images
+import jax
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -207,3 +208,33 @@ def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):
   assert len(next(crops)) == 4
   with pytest.raises(BadImageError, match="repair or remove"):
     next(crops)
+
+
+@pytest.mark.parametrize("damage", [truncated, garbage])
+def test_with_skip_the_next_good_image_is_seen_in_place_of_a_bad_one(
+  damage, tmp_path, caplog
+):
+  pictures = random_pictures()
+  names = [f"{place:03}.png" for place in (3, 4, 17, IMAGES - 1)]
+  folder_of(tmp_path / "broken", pictures)
+  for name in names:
+    damage(tmp_path / "broken" / "train" / "a" / name)
+  pictures[[3, 4, 17, IMAGES - 1]] = pictures[[5, 5, 18, 0]]
+  expected = batches(folder_of(tmp_path / "replaced", pictures), steps=6)
+  source, _ = open_folder(tmp_path / "broken", on_bad_image="skip")
+  found = batches(source, steps=6)
+  for a, b in zip(expected, found, strict=True):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+  assert source.stand_ins == {3: 5, 4: 5, 17: 18, IMAGES - 1: 0}
+  for name in names:
+    assert sum(name in line.split(";")[0] for line in caplog.messages) == 1
+
+
+def test_skipping_ends_where_no_image_is_good(tmp_path):
+  folder_of(tmp_path, random_pictures()[:6])
+  for path in (tmp_path / "train" / "a").iterdir():
+    garbage(path)
+  source, _ = open_folder(tmp_path, on_bad_image="skip")
+  ids = np.arange(6).reshape(3, 2)
+  with pytest.raises(BadImageError, match="no image can be decoded"):
+    list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 2)))
