@@ -141,7 +141,8 @@ def restored(config, workdir, step=None):
 
 def reproducible(records):
   """Records without what only says how long things took."""
-  timings = ("seconds", "share_of_epoch", "images_per_second", "data_wait_fraction")
+  timings = ("seconds", "share_of_epoch", "images_per_second", "per_device")
+  timings += ("data_wait_fraction", "mfu")
   return [{k: v for k, v in r.items() if not k.endswith(timings)} for r in records]
 
 

@@ -63,13 +63,14 @@ def resize_image(image: tf.Tensor, box: tf.Tensor, side: int) -> tf.Tensor:
   crop = image[top:bottom, left:right]
   once = _resize_rows(crop, start[0], box[2], side)
   twice = _resize_rows(tf.transpose(once, (1, 0, 2)), start[1], box[3], side)
-  return tf.transpose(twice, (1, 0, 2))
+  # In 0 … 255 as it is, so adding a half rounds.
+  return tf.transpose(tf.cast(twice + 0.5, tf.uint8), (1, 0, 2))
 
 
 def _resize_rows(
   image: tf.Tensor, start: tf.Tensor, extent: tf.Tensor, side: int
 ) -> tf.Tensor:
-  """[H, W, 3] uint8 → [side, W, 3] uint8, of rows `start` … `start` + `extent`."""
+  """[H, W, 3] → [side, W, 3] float32, of rows `start` … `start` + `extent`."""
   height, width, channels = tf.unstack(tf.shape(image))
   scale = side / extent
   lines = tf.raw_ops.ScaleAndTranslate(
@@ -80,8 +81,7 @@ def _resize_rows(
     kernel_type="triangle",
     antialias=True,
   )
-  # In 0 … 255 as it is, so adding a half rounds.
-  return tf.reshape(tf.cast(lines + 0.5, tf.uint8), (side, width, channels))
+  return tf.reshape(lines, (side, width, channels))
 
 
 def _float(x: tf.Tensor) -> tf.Tensor:

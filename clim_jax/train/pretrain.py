@@ -22,10 +22,11 @@ from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import Experiment, train_labels
 from clim_jax.selection.positives import Positives
-from clim_jax.train.bank_step import BankStep
 from clim_jax.train.checkpoints import Checkpoint, Checkpoints
+from clim_jax.train.counted_step import CountedStep, peak_flops
 from clim_jax.train.logs import MetricLog, Scalars
 from clim_jax.train.meter import Meter
+from clim_jax.train.objective import Metrics
 from clim_jax.train.progress import TrainProgress
 from clim_jax.train.state import TrainState
 
@@ -84,10 +85,17 @@ class _Loop:
     self._checkpoints, self._log, self._progress = checkpoints, log, progress
     self._stream = experiment.stream
     self._extractor = extractor
-    self._train_step = _train_step(experiment)
+    self._counted_step = CountedStep(
+      experiment.bank_train_step() if experiment.keeps_bank else experiment.train_step()
+    )
     self._learning_rate = experiment.learning_rate
     self._selection_figures: Scalars = {}
-    self._meter = Meter(self._config.batch_size)
+    devices = experiment.mesh.devices
+    self._meter = Meter(
+      self._config.batch_size,
+      num_devices=devices.size,
+      peak_flops=peak_flops(devices.flat[0].device_kind),
+    )
     self._laps, self._diagnosed = 0, False
 
   def run(self, now: Checkpoint, step: int) -> Checkpoint:
@@ -147,8 +155,7 @@ class _Loop:
     pending = None  # metrics of the step before, fetched once the next is under way
     while step < stop:
       batch = self._meter.wait(batches)
-      state, bank, metrics = self._train_step(now.state, now.bank, batch)
-      now = now._replace(state=state, bank=bank)
+      now, metrics = self._update(now, batch)
       step += 1
       self._progress.advance(step)
       if pending is not None:
@@ -163,6 +170,14 @@ class _Loop:
     jax.block_until_ready(now.state)  # so that a refresh is not billed for these steps
     self._meter.pause()
     return now
+
+  def _update(self, now: Checkpoint, batch: Batch) -> tuple[Checkpoint, Metrics]:
+    """One step; the bank is given to it only if it is to keep it."""
+    if self._experiment.keeps_bank:
+      state, bank, metrics = self._counted_step(now.state, now.bank, batch)
+      return now._replace(state=state, bank=bank), metrics
+    state, metrics = self._counted_step(now.state, batch)
+    return now._replace(state=state), metrics
 
   def _device_batches(
     self, step: int, stop: int, positives: Positives | None
@@ -188,7 +203,9 @@ class _Loop:
         f"go on from the newest checkpoint (step {self._checkpoints.newest()})"
       )
     epoch = step / self._stream.steps_per_epoch
-    speed = self._meter.lap()
+    # With gradient accumulation the compiler counts one part of several.
+    single = self._config.optimizer.accumulate_steps == 1
+    speed = self._meter.lap(self._counted_step.flops if single else None)
     self._diagnose(speed["data_wait_fraction"])
     self._progress.figures(
       step,
@@ -210,16 +227,3 @@ class _Loop:
     self._diagnosed = True
     stages = measure_stages(self._experiment.train, self._experiment.view_plan)
     self._progress.note(stages.advice(wait_fraction))
-
-
-def _train_step(experiment: Experiment) -> BankStep:
-  """The step, given the bank only if it is to keep it."""
-  if experiment.keeps_bank:
-    return experiment.bank_train_step()
-  step = experiment.train_step()
-
-  def without_bank(state: TrainState, bank: None, batch: Batch) -> tuple:
-    state, metrics = step(state, batch)
-    return state, bank, metrics
-
-  return without_bank
