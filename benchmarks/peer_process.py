@@ -1,6 +1,7 @@
 """A peer in a process and a virtual environment of its own, asked by lines."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -19,10 +20,22 @@ def require_peers() -> None:
 class PeerProcess:
   """Runs a script that prints "ready", then a JSON object for every line it reads."""
 
-  def __init__(self, script: str, *arguments: str) -> None:
+  def __init__(
+    self,
+    script: str,
+    *arguments: str,
+    python: pathlib.Path | str | None = None,
+    env: dict[str, str] | None = None,
+  ) -> None:
+    """By default in the peers' environment; `env` is added to this process's."""
     pipe = subprocess.PIPE
-    command = [PYTHON, _HERE / script, *arguments]
-    self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    self._process = subprocess.Popen(
+      [python or PYTHON, _HERE / script, *arguments],
+      stdin=pipe,
+      stdout=pipe,
+      text=True,
+      env=os.environ | (env or {}),
+    )
     self._answer()
 
   def ask(self) -> dict[str, Any]:

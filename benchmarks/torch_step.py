@@ -9,35 +9,46 @@ import sys
 import time
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
+from torchvision.models.resnet import BasicBlock
 
-_QUEUE, _TEMPERATURE, _MOMENTUM = 4096, 0.2, 0.999
+_TEMPERATURE, _MOMENTUM = 0.2, 0.999
 
 
-def encoder() -> nn.Module:
-  """ResNet-18 with the stem for 32 px and MoCo v2's projection."""
-  net = torchvision.models.resnet18()
-  net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-  net.maxpool = nn.Identity()
-  net.fc = nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 128))
+def encoder(layers: list[int], width: int, hidden: int) -> nn.Module:
+  """A ResNet of basic blocks with a 3×3 stem, and MoCo v2's projection."""
+  stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
+  modules: list[nn.Module] = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+  channels = width
+  for stage, blocks in enumerate(layers):
+    for index in range(blocks):
+      stride, out = (2 if stage and not index else 1), width * 2**stage
+      projection = None
+      if out != channels:
+        shortcut = nn.Conv2d(channels, out, 1, stride, bias=False)
+        projection = nn.Sequential(shortcut, nn.BatchNorm2d(out))
+      modules.append(BasicBlock(channels, out, stride, projection))
+      channels = out
+  modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden)]
+  net = nn.Sequential(*modules, nn.ReLU(inplace=True), nn.Linear(hidden, 128))
   return net.to(memory_format=torch.channels_last)
 
 
 class Step:
   """One update on two given views: no augmentation, no input."""
 
-  def __init__(self, *, compiled: bool) -> None:
-    self.query, self.key = encoder(), encoder()
+  def __init__(self, options: argparse.Namespace) -> None:
+    shape = (options.layers, options.width, options.hidden)
+    self.query, self.key = encoder(*shape), encoder(*shape)
     self.key.load_state_dict(self.query.state_dict())
     self.key.requires_grad_(False)
-    self.queue = functional.normalize(torch.randn(_QUEUE, 128), dim=1)
+    self.queue = functional.normalize(torch.randn(options.queue, 128), dim=1)
     self.optimizer = torch.optim.SGD(
       self.query.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4
     )
-    self.loss = torch.compile(self._loss) if compiled else self._loss
-    self.encode_key = torch.compile(self._keys) if compiled else self._keys
+    self.loss = torch.compile(self._loss) if options.compile else self._loss
+    self.encode_key = torch.compile(self._keys) if options.compile else self._keys
 
   def _keys(self, images: torch.Tensor) -> torch.Tensor:
     return functional.normalize(self.key(images), dim=1)
@@ -67,16 +78,17 @@ class Step:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--batch", type=int, required=True)
+  parser.add_argument("--layers", type=int, nargs="+", required=True)
+  for name in ("width", "hidden", "side", "queue"):
+    parser.add_argument(f"--{name}", type=int, required=True)
   parser.add_argument("--threads", type=int, required=True)
   parser.add_argument("--compile", action="store_true")
   options = parser.parse_args()
   torch.set_num_threads(options.threads)
   torch.manual_seed(0)
-  step = Step(compiled=options.compile)
-  views = [
-    torch.rand(options.batch, 3, 32, 32).to(memory_format=torch.channels_last)
-    for _ in range(2)
-  ]
+  step = Step(options)
+  shape = (options.batch, 3, options.side, options.side)
+  views = [torch.rand(shape).to(memory_format=torch.channels_last) for _ in range(2)]
   step(*views)
   print("ready", flush=True)
   for _ in sys.stdin:

@@ -1,11 +1,13 @@
-"""The train step against MoCo v2's in PyTorch, on this machine's CPU.
+"""The train step against MoCo v2's in PyTorch, and against itself, on a CPU.
 
   benchmarks/setup_peers.sh
   python benchmarks/train_step.py --json
 
-ResNet-18 for 32 px, float32, a queue of 4,096, two given views a row: our step runs
-without photometric augmentation, as the peer's does. Steps of both sides alternate, the
-peer in a process of its own; figures are medians. `--bars` fails where a bar is missed.
+`resnet18_*` (32 px, a queue of 4,096) and `digits_*` (the default network, side and
+queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's with our own MoCo
+v2; `devices_8` the digits step with CLIM on eight emulated devices with one, at the
+same batch. All in float32 on given views, without photometric augmentation. Both sides
+take steps by turns; figures are medians. `--bars` fails where a bar is missed.
 """
 
 import argparse
@@ -16,30 +18,45 @@ import pathlib
 import statistics
 import sys
 import time
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import jax
-import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.measurement import progress
+from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax import sharding
-from clim_jax.batch import Batch
-from clim_jax.experiment import Experiment
-from configs import cifar10
+from clim_jax.models.resnet import ARCHITECTURES
+from configs import cifar10, digits
 
-_BAR = 1.0
-# Batch and whether the peer is compiled.
-CASES = {
-  "resnet18_64_eager": (64, False),
-  "resnet18_64_compile": (64, True),
-  "resnet18_256_eager": (256, False),
-  "resnet18_256_compile": (256, True),
+_MOST_COST = 2.2  # of CLIM's step, in MoCo v2's
+
+
+class PeerCase(NamedTuple):
+  config: Callable[[], ConfigDict]
+  batch: int
+  compiled: bool
+
+
+PEER_CASES = {
+  f"{name}_{batch}_{'compile' if compiled else 'eager'}": PeerCase(
+    config, batch, compiled
+  )
+  for name, config, batch in (
+    ("resnet18", cifar10.get_config, 64),
+    ("resnet18", cifar10.get_config, 256),
+    ("digits", digits.get_config, 64),
+  )
+  for compiled in (False, True)
 }
+COST_CASES = {
+  "clim_resnet18_64": cifar10.get_config,
+  "clim_digits_64": digits.get_config,
+}
+CASES = [*PEER_CASES, *COST_CASES, "devices_8"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,94 +64,160 @@ class Result:
   case: str
   threads: int
   repeats: int
-  first_step_seconds: float  # ours, with compilation
   ours_seconds: float
   peer: str
   peer_seconds: float
   ratio: float  # of images a second, ours to the peer's
-  ours_images_per_second: float
+  missed: bool | None  # the bar; None without one
+  first_step_seconds: float | None = None  # ours, with compilation
+  flop_ratio: float | None = None  # of a step, ours to the peer's
+  loss_difference: float | None = None  # the largest of all steps, relative
 
 
-def our_step(batch_size: int) -> Callable[[], None]:
-  """A function that takes one step of MoCo v2 and waits for it."""
-  config = cifar10.get_config()
-  config.batch_size = batch_size
-  config.selection.rule = "none"
-  config.moco.queue_size = 4096
-  config.model.batch_norm_groups = 1  # as the peer's
-  for key in config.augment:
-    if key.endswith("probability"):
-      config.augment[key] = 0.0
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  source = types.SimpleNamespace(num_images=50_000)
-  experiment = Experiment(config, mesh, source, None)
-  step, state = experiment.train_step(), experiment.init_state()
-  rng, rows = np.random.default_rng(0), np.arange(batch_size, dtype=np.int32)
-  shape = (batch_size, 32, 32, 3)
-  views = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(2)]
-  nobody = np.zeros(batch_size, bool)
-  batch = Batch((views[0],), views[1], (), None, nobody, rows, rows, rows)
-  batch = sharding.put_rows(mesh, batch)
-
-  def take() -> None:
-    nonlocal state
-    state, metrics = step(state, batch)
-    jax.block_until_ready((state, metrics))
-
-  return take
+class Turns(NamedTuple):
+  ours: float  # median of the seconds
+  peer: float
 
 
-def _timed(function: Callable[[], None]) -> float:
+def _timed(function: Callable[[], object]) -> float:
   start = time.perf_counter()
   function()
   return time.perf_counter() - start
 
 
-def measure(name: str, repeats: int) -> Result:
-  batch, compiled = CASES[name]
-  threads = os.cpu_count() or 1
-  progress(name)
-  arguments = [f"--batch={batch}", f"--threads={threads}"] + ["--compile"] * compiled
-  peer = PeerProcess("torch_step.py", *arguments)
-  take = our_step(batch)
-  first = _timed(take)
+def _alternate(
+  ours: Callable[[], float], peer: Callable[[], float], repeats: int
+) -> Turns:
+  """Medians of the seconds that both tell."""
   pairs = []
   for _ in range(repeats):
-    pairs.append((_timed(take), peer.ask()["seconds"]))
-    progress(f"  ours {pairs[-1][0]:.2f} s, peer {pairs[-1][1]:.2f} s")
+    pairs.append((ours(), peer()))
+    progress(f"  ours {pairs[-1][0]:.3f} s, peer {pairs[-1][1]:.3f} s")
+  return Turns(*(statistics.median(side) for side in zip(*pairs, strict=True)))
+
+
+def _small(config: ConfigDict, batch: int) -> ConfigDict:
+  config.batch_size = batch
+  config.moco.queue_size = min(config.moco.queue_size, 4096)
+  return config
+
+
+def measure_peer(name: str, repeats: int) -> Result:
+  """MoCo v2's step against PyTorch's."""
+  case = PEER_CASES[name]
+  threads, config = os.cpu_count() or 1, _small(case.config(), case.batch)
+  config.model.batch_norm_groups = 1  # as the peer's
+  _, layers = ARCHITECTURES[config.model.backbone]
+  shape = {
+    "batch": case.batch,
+    "threads": threads,
+    "width": config.model.width,
+    "hidden": config.model.hidden_dim,
+    "side": config.views.sides[0],
+    "queue": config.moco.queue_size,
+  }
+  arguments = ["--layers", *map(str, layers), *(f"--{k}={v}" for k, v in shape.items())]
+  peer = PeerProcess("torch_step.py", *arguments, *["--compile"] * case.compiled)
+  step = make_step(config, devices=1, clim=False)
+  first = _timed(step.take)
+  turns = _alternate(lambda: _timed(step.take), lambda: peer.ask()["seconds"], repeats)
   peer.close()
-  ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-  kind = "torch.compile" if compiled else "PyTorch eager, channels_last"
+  kind = "torch.compile" if case.compiled else "PyTorch eager, channels_last"
+  ratio = turns.peer / turns.ours
   return Result(
-    name, threads, repeats, first, ours, kind, theirs, theirs / ours, batch / ours
+    name, threads, repeats, turns.ours, kind, turns.peer, ratio, ratio < 1, first
   )
+
+
+def measure_cost(name: str, repeats: int) -> Result:
+  """CLIM's step against our MoCo v2."""
+
+  def make(*, clim: bool) -> OurStep:
+    step = make_step(_small(COST_CASES[name](), 64), devices=1, clim=clim)
+    step.take()
+    return step
+
+  clim, moco = make(clim=True), make(clim=False)
+  turns = _alternate(lambda: _timed(clim.take), lambda: _timed(moco.take), repeats)
+  return Result(
+    name,
+    os.cpu_count() or 1,
+    repeats,
+    turns.ours,
+    "our MoCo v2",
+    turns.peer,
+    turns.peer / turns.ours,
+    turns.ours > _MOST_COST * turns.peer,
+    flop_ratio=clim.program.flops / moco.program.flops,
+  )
+
+
+def measure_devices(repeats: int) -> Result:
+  """Eight emulated devices against one."""
+  sides = [
+    PeerProcess(
+      "our_step.py",
+      f"--devices={count}",
+      python=sys.executable,
+      env={"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"},
+    )
+    for count in (8, 1)
+  ]
+  losses: list[list[float]] = [[], []]
+
+  def ask(side: int) -> float:
+    answer = sides[side].ask()
+    losses[side].append(answer["loss"])
+    return answer["seconds"]
+
+  turns = _alternate(lambda: ask(0), lambda: ask(1), repeats)
+  for side in sides:
+    side.close()
+  return Result(
+    "devices_8",
+    os.cpu_count() or 1,
+    repeats,
+    turns.ours,
+    "ours on one device",
+    turns.peer,
+    turns.peer / turns.ours,
+    None,
+    loss_difference=max(abs(a / b - 1) for a, b in zip(*losses, strict=True)),
+  )
+
+
+def measure(name: str, repeats: int) -> Result:
+  progress(name)
+  if name in PEER_CASES:
+    return measure_peer(name, repeats)
+  return measure_cost(name, repeats) if name in COST_CASES else measure_devices(repeats)
+
+
+def _shown(result: Result) -> Iterator[str]:
+  for key, value in dataclasses.asdict(result).items():
+    if value is not None:
+      yield f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+  parser.add_argument("--case", nargs="+", choices=CASES, default=CASES)
   parser.add_argument("--repeats", type=int, default=5)
   parser.add_argument("--json", action="store_true")
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
   require_peers()
-  misses = []
+  missed = []
   for name in options.case:
     result = measure(name, options.repeats)
-    if options.json:
-      print(json.dumps(dataclasses.asdict(result)), flush=True)
-    else:
-      print(
-        f"{name}: ours {result.ours_seconds:.3f} s, {result.peer} "
-        f"{result.peer_seconds:.3f} s, ratio {result.ratio:.2f}",
-        flush=True,
-      )
-    if result.ratio < _BAR:
-      misses.append(f"{name}: ratio {result.ratio:.2f} < {_BAR}")
-  if options.bars and misses:
-    sys.exit("\n".join(misses))
+    as_json = json.dumps(dataclasses.asdict(result))
+    print(as_json if options.json else "  ".join(_shown(result)), flush=True)
+    if result.missed:
+      missed.append(f"{name}: ratio {result.ratio:.2f}")
+  if options.bars and missed:
+    sys.exit("bars missed:\n" + "\n".join(missed))
 
 
 if __name__ == "__main__":

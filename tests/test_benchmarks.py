@@ -13,11 +13,13 @@ from benchmarks import (
   input,
   jpegs,
   measurement,
+  our_step,
   peer_process,
   peers,
   selection,
   train_step,
 )
+from configs import smoke
 
 KEYS = {
   "case",
@@ -159,22 +161,37 @@ def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch
   assert [each.all_on_cpu_ratio for each in crops] == [None, None]
 
 
-def test_the_step_benchmark_compares_the_two_sides_by_turns(monkeypatch):
+@pytest.mark.parametrize(("peer_seconds", "missed"), [(3.0, False), (0.5, True)])
+def test_the_step_benchmark_compares_the_two_sides_by_turns(
+  peer_seconds, missed, monkeypatch
+):
   class Peer:
     def __init__(self, script, *arguments):
       assert script == "torch_step.py"
-      assert {"--batch=64", "--compile"} <= set(arguments)
+      assert {"--batch=64", "--compile", "--side=32"} <= set(arguments)
 
     def ask(self):
-      return {"seconds": 3.0}
+      return {"seconds": peer_seconds}
 
     def close(self):
       pass
 
   clock = iter(range(100))
   monkeypatch.setattr(train_step, "PeerProcess", Peer)
-  monkeypatch.setattr(train_step, "our_step", lambda batch: lambda: None)
+  step = our_step.OurStep(lambda: 0.0, None)
+  monkeypatch.setattr(train_step, "make_step", lambda *_, **__: step)
   monkeypatch.setattr(train_step.time, "perf_counter", lambda: next(clock))
   result = train_step.measure("resnet18_64_compile", 3)
-  assert result.ratio == 3.0
-  assert result.ours_images_per_second == 64
+  assert result.ratio == peer_seconds
+  assert result.missed is missed
+
+
+def test_our_step_counts_more_flop_with_positives_than_without():
+  def flops(*, clim):
+    config = smoke.get_config()
+    step = our_step.make_step(config, devices=1, clim=clim)
+    assert np.isfinite(step.take())
+    return step.program.flops
+
+  # Two encodings with gradient and two without, of one each.
+  assert flops(clim=True) / flops(clim=False) == pytest.approx(2, abs=0.1)
