@@ -175,6 +175,7 @@ class Experiment:
       mixed_weight=config.mixture.weight,
       symmetric=config.moco.symmetric,
       accumulate_steps=config.optimizer.accumulate_steps,
+      recompute=config.model.recompute,
     )
     momentum = optim.momentum_schedule(
       config.moco.momentum_schedule,

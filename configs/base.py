@@ -57,6 +57,9 @@ def get_config() -> ConfigDict:
   model.embedding_dim = 128
   model.batch_norm_groups = 8  # of the global batch; a multiple of the devices
   model.dtype = "auto"  # float32 | bfloat16 | auto: bfloat16 on TPU and GPU
+  # True: the backward pass computes activations again instead of keeping those of all
+  # encodings (every side, plain and mixed): less memory, a forward pass more.
+  model.recompute = False
 
   moco = config.moco = ConfigDict()
   moco.temperature = 0.2

@@ -43,6 +43,7 @@ def setup(
     mixed_weight=0.5,
     symmetric=False,
     accumulate_steps=1,
+    recompute=False,
   )._replace(**changes)
   encoder = Encoder(
     backbone="resnet_small",

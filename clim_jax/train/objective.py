@@ -23,6 +23,7 @@ class Recipe(NamedTuple):
   mixed_weight: float
   symmetric: bool
   accumulate_steps: int
+  recompute: bool
 
 
 class Anchors(NamedTuple):
@@ -55,6 +56,8 @@ def clim_loss(
     )
     return encoded.embedding, updated["batch_stats"]
 
+  if recipe.recompute:  # the backward pass holds activations of one encoding alone
+    encode = jax.checkpoint(encode)
   by_side, new_stats, ratios = [], None, []
   for side, view in enumerate(anchors.queries):
     images = view.pixels(recipe.policy)

@@ -201,6 +201,21 @@ def test_accumulated_parts_step_as_the_whole_batch_does():
   assert_trees_close(parts_metrics, whole_metrics, rtol=1e-4)
 
 
+def test_recomputed_activations_cost_convolutions_and_change_nothing():
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  convolutions, outs = [], []
+  for recompute in (False, True):
+    setup = tiny.setup(recompute=recompute)
+    step = make_train_step(mesh, setup.replica_step)
+    arguments = tiny.put(mesh, setup.state, tiny.random_batch(sides=(8, 6)))
+    # As traced: where memory is plenty, on a CPU, XLA merges the two computations.
+    program = step.lower(*arguments)
+    convolutions.append(program.as_text().count("stablehlo.convolution"))
+    outs.append(step(*arguments))
+  assert_trees_close(outs[1], outs[0], rtol=2e-3, atol=2e-5)
+  assert convolutions[1] > 1.2 * convolutions[0]
+
+
 def test_mapped_step_equals_pmap_of_the_same_function():
   setup = tiny.setup(devices=8)
   batch = tiny.random_batch()
