@@ -15,7 +15,7 @@ LAYERS = [
   {"selection"},
   {"data"},
   {"train.state", "train.optim", "train.views", "train.objective"},
-  {"train.step", "train.bank_step"},
+  {"train.step", "train.bank_step", "train.counted_step"},
   {"train.logs", "train.meter", "train.progress", "train.checkpoints"},
   {"evaluate.knn", "evaluate.heads", "evaluate.linear", "evaluate.few_label"},
   {"configuration", "limits", "experiment"},
