@@ -8,23 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from clim_jax.models.convolution import Conv
 from clim_jax.models.norm import GroupedBatchNorm
-
-# Fan-out keeps the variance of the gradients, as in the ResNet paper's code.
-_KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
-
-
-def _conv(features: int, side: int, stride: int, dtype: Any, name: str) -> nn.Conv:
-  return nn.Conv(
-    features,
-    (side, side),
-    (stride, stride),
-    padding=side // 2,  # as PyTorch pads, so that weights can travel
-    use_bias=False,
-    dtype=dtype,
-    kernel_init=_KERNEL_INIT,
-    name=name,
-  )
 
 
 class BasicBlock(nn.Module):
@@ -38,9 +23,9 @@ class BasicBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    y = _conv(self.width, 3, self.stride, self.dtype, "conv1")(x)
+    y = Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train=train))
-    y = _conv(self.width, 3, 1, self.dtype, "conv2")(y)
+    y = Conv(self.width, 3, 1, self.dtype, name="conv2")(y)
     y = self.norm(name="bn2")(y, train=train)
     return nn.relu(y + _shortcut(self, x, y.shape, train=train))
 
@@ -56,11 +41,11 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    y = _conv(self.width, 1, 1, self.dtype, "conv1")(x)
+    y = Conv(self.width, 1, 1, self.dtype, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train=train))
-    y = _conv(self.width, 3, self.stride, self.dtype, "conv2")(y)
+    y = Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y)
     y = nn.relu(self.norm(name="bn2")(y, train=train))
-    y = _conv(self.width * self.expansion, 1, 1, self.dtype, "conv3")(y)
+    y = Conv(self.width * self.expansion, 1, 1, self.dtype, name="conv3")(y)
     y = self.norm(name="bn3")(y, train=train)
     return nn.relu(y + _shortcut(self, x, y.shape, train=train))
 
@@ -71,7 +56,7 @@ def _shortcut(
   """The block's input, projected by a 1×1 convolution where its shape changes."""
   if x.shape == shape:
     return x
-  x = _conv(shape[-1], 1, block.stride, block.dtype, "downsample_conv")(x)
+  x = Conv(shape[-1], 1, block.stride, block.dtype, name="downsample_conv")(x)
   return block.norm(name="downsample_bn")(x, train=train)
 
 
@@ -91,9 +76,9 @@ class ResNet(nn.Module):
     norm = functools.partial(GroupedBatchNorm, self.groups, self.dtype)
     x = images.astype(self.dtype)
     if self.stem == "imagenet":
-      x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
+      x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x)
     else:
-      x = _conv(self.width, 3, 1, self.dtype, "conv1")(x)
+      x = Conv(self.width, 3, 1, self.dtype, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x, train=train))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))

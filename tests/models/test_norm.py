@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from clim_jax import sharding
+from clim_jax.models import norm
 from clim_jax.models.norm import GroupedBatchNorm
 
 SHAPE, CHANNELS = (16, 3, 5, 4), 4
@@ -30,8 +31,8 @@ def _variables():
 
 def _apply(x, *, groups, variables=None, dtype=jnp.float32):
   """Training-mode output and running statistics."""
-  norm = GroupedBatchNorm(groups, dtype)
-  out, updated = norm.apply(
+  layer = GroupedBatchNorm(groups, dtype)
+  out, updated = layer.apply(
     variables or _variables(), x, train=True, mutable=["batch_stats"]
   )
   return out, updated["batch_stats"]
@@ -116,8 +117,8 @@ def test_groups_on_one_device_are_groups_of_one_on_as_many_devices():
 
 
 def test_initialising_leaves_the_running_statistics_alone():
-  norm = GroupedBatchNorm(2, jnp.float32)
-  variables = norm.init(jax.random.key(0), _inputs(), train=True)
+  layer = GroupedBatchNorm(2, jnp.float32)
+  variables = layer.init(jax.random.key(0), _inputs(), train=True)
   np.testing.assert_array_equal(variables["batch_stats"]["mean"], 0)
   np.testing.assert_array_equal(variables["batch_stats"]["var"], 1)
 
@@ -139,3 +140,20 @@ def test_statistics_of_half_precision_are_float32():
   for name in ("mean", "var"):
     assert stats[name].dtype == jnp.float32
     np.testing.assert_allclose(stats[name], wide_stats[name], rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("rows", [5, 32, 96, 100])
+def test_sums_do_not_depend_on_how_many_rows_are_added_at_once(rows):
+  terms = np.random.default_rng(0).normal(size=(2, 3, rows, 4)).astype(np.float32)
+  found = jax.jit(norm._row_sums)(*terms)
+  expected = terms.sum(axis=2, dtype=np.float64)
+  np.testing.assert_allclose(found, expected, atol=ROUNDING)
+
+
+def test_no_gradient_flows_through_the_running_statistics():
+  x = jnp.asarray(_inputs())
+
+  def total(x):
+    return sum(jnp.sum(leaf) for leaf in _apply(x, groups=2)[1].values())
+
+  np.testing.assert_array_equal(jax.grad(total)(x), 0)

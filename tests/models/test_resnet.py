@@ -83,26 +83,6 @@ def test_every_stage_halves_the_map_as_published(backbone, stem, side, sides):
   assert tuple(found) == sides
 
 
-@pytest.mark.parametrize(("side", "stride"), [(8, 1), (8, 2), (7, 2)])
-def test_convolutions_pad_both_sides_alike(side, stride):
-  # As PyTorch; "SAME" would pad an even map less at the start than at the end.
-  conv = resnet._conv(1, 3, stride, jnp.float32, "conv")
-  kernel = np.zeros((3, 3, 1, 1), np.float32)
-  kernel[1, 1] = 1  # so that the output is the pixels under the kernel's middle
-  image = np.arange(side * side, dtype=np.float32).reshape(1, side, side, 1)
-  out = conv.apply({"params": {"kernel": kernel}}, image)
-  np.testing.assert_array_equal(out, image[:, ::stride, ::stride])
-
-
-def test_kernels_keep_the_variance_of_gradients():
-  conv = resnet._conv(16, 3, 1, jnp.float32, "conv")
-  variables = jax.jit(conv.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))
-  kernel = np.asarray(variables["params"]["kernel"])
-  # Kaiming's normal, fan-out: variance 2 / (9 · 16); 4608 draws, to a tenth.
-  assert kernel.shape == (3, 3, 32, 16)
-  assert kernel.var() == pytest.approx(2 / (9 * 16), rel=0.1)
-
-
 @pytest.mark.parametrize("side", [1, 7, 12])
 @pytest.mark.parametrize("stem", STEMS)
 def test_any_side_works_with_the_same_parameters(stem, side):
