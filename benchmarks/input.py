@@ -9,8 +9,9 @@ pipeline does, because photometric augmentation is part of our step. What that t
 measured too, on this machine's CPU, and `all_on_cpu_ratio` counts it to our side.
 
 Both sides have a worker a core, and take turns of some batches each, after emptying
-what they had prepared; figures are medians. JPEGs are generated, or come by `--folder`
-(one folder of images). `--bars` fails where `recipe` misses the bar.
+what they had prepared; before a turn the other side has time to prepare anew, which
+would else be billed to this one. Figures are medians. JPEGs are generated, or come by
+`--folder` (one folder of images). `--bars` fails where `recipe` misses the bar.
 """
 
 import argparse
@@ -45,7 +46,8 @@ from clim_jax.data.sources import Source, load_source
 from clim_jax.selection.positives import Positives
 from configs import base
 
-_IMAGES, _DRAINED, _FOREVER = 256, 4, 10**9
+_IMAGES, _FOREVER = 256, 10**9
+_DRAINED = 8  # batches, more than our pipeline can have prepared
 _PEERS = ("recipe", "crops_pil", "crops_tensor")
 
 
@@ -160,8 +162,12 @@ def measure(
     peer = PeerProcess("torch_input.py", *arguments)
     pairs = []
     for _ in range(repeats):
-      pairs.append((_turn(batches, case.batches), peer.ask()["seconds"]))
-      progress(f"  ours {pairs[-1][0]:.2f} s, peer {pairs[-1][1]:.2f} s")
+      ours = _turn(batches, case.batches)
+      time.sleep(ours)
+      theirs = peer.ask()["seconds"]
+      time.sleep(theirs)
+      pairs.append((ours, theirs))
+      progress(f"  ours {ours:.2f} s, peer {theirs:.2f} s")
     peer.close()
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     everything = ours + anchors * photometric
