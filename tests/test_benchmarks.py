@@ -155,8 +155,10 @@ def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch
   monkeypatch.setattr(input, "_our_batches", lambda *_: None)
   monkeypatch.setattr(input, "_turn", lambda *_: 2.0)
   monkeypatch.setattr(input, "_photometric_seconds", lambda case: 0.75)
-  monkeypatch.setattr(input.time, "sleep", lambda seconds: None)
+  rests = []  # each side's own time, so that it is ready before the other's turn
+  monkeypatch.setattr(input.time, "sleep", rests.append)
   recipe, *crops = input.measure("small", 1, None, None)
+  assert rests == [2.0, 4.0] * 3
   assert (recipe.ratio, recipe.ours_images_per_second) == (2.0, 4.0)
   assert recipe.all_on_cpu_ratio == 4.0 / (2.0 + 8 * 0.75)
   assert [each.all_on_cpu_ratio for each in crops] == [None, None]
