@@ -1,4 +1,4 @@
-"""Pretrains or evaluates CLIM: python main.py --config=configs/digits.py."""
+"""Pretrains, evaluates, embeds, exports: python main.py --config=configs/digits.py."""
 
 import os
 import sys
@@ -21,8 +21,11 @@ _FLAGS = flags.FLAGS
 
 def _define_flags() -> None:
   config_flags.DEFINE_config_file("config", _DEFAULT_CONFIG, "What to run.")
-  flags.DEFINE_enum("mode", "pretrain", ["pretrain", "evaluate"], "What to do.")
+  flags.DEFINE_enum("mode", "pretrain", launch.MODES, "What to do.")
   flags.DEFINE_string("workdir", "", "Where the run lives; by default below runs/.")
+  flags.DEFINE_string("input", "", "embed: a folder of images.")
+  flags.DEFINE_string("output", "", "embed: .npz or .parquet; export: file or folder.")
+  flags.DEFINE_string("format", "", f"export: {', '.join(launch.FORMATS)}.")
   flags.DEFINE_bool(
     "distributed", False, "One of several processes; Cloud TPU and Slurm need no more."
   )
@@ -37,10 +40,13 @@ def main(_: list[str]) -> None:
     launch.join_processes(_FLAGS.coordinator, _FLAGS.num_processes, _FLAGS.process_id)
   workdir = _FLAGS.workdir
   if not workdir:
-    if _FLAGS.distributed or _FLAGS.mode == "evaluate":
+    writes_there = _FLAGS.mode in ("pretrain", "evaluate")
+    given = _FLAGS.config.model.weights and not writes_there
+    if not given and (_FLAGS.distributed or _FLAGS.mode != "pretrain"):
       raise configuration.ConfigError("say where the run lives: --workdir=DIR")
     workdir = f"runs/{_FLAGS.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-  launch.run(_FLAGS.config, _FLAGS.mode, epath.Path(workdir))
+  files = launch.Files(_FLAGS.input, _FLAGS.output, _FLAGS.format)
+  launch.run(_FLAGS.config, _FLAGS.mode, epath.Path(workdir), files)
 
 
 if __name__ == "__main__":

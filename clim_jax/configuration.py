@@ -11,7 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 # Keys that may change between the sessions of one run: they do not shape training.
-_FREE_SECTIONS = ("log", "checkpoint", "evaluation")
+_FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
 
 
 class ConfigError(ValueError):

@@ -30,7 +30,7 @@ from clim_jax.train.bank_step import (
   make_bank_train_step,
 )
 from clim_jax.train.objective import Recipe
-from clim_jax.train.state import TrainState, init_state
+from clim_jax.train.state import TrainState, init_state, initial_variables
 from clim_jax.train.step import (
   make_embedding_step,
   make_replica_step,
@@ -75,8 +75,7 @@ class Experiment:
 
   @property
   def evaluation_crop(self) -> CenterCrop:
-    views = self.config.views
-    return CenterCrop(views.evaluation_side, views.evaluation_fraction)
+    return evaluation_crop(self.config)
 
   @property
   def feature_dim(self) -> int:
@@ -85,19 +84,9 @@ class Experiment:
   @property
   def encoder(self) -> Encoder:
     """With the batch-normalisation groups of one part of one replica's rows."""
-    model, data = self.config.model, self.config.data
     parts = self.mesh.devices.size * self.config.optimizer.accumulate_steps
-    return Encoder(
-      backbone=model.backbone,
-      stem=model.stem,
-      width=model.width,
-      hidden_dim=model.hidden_dim,
-      embedding_dim=model.embedding_dim,
-      groups=model.batch_norm_groups // parts,
-      pixel_mean=tuple(data.pixel_mean),
-      pixel_std=tuple(data.pixel_std),
-      dtype=_compute_dtype(model.dtype),
-    )
+    groups = self.config.model.batch_norm_groups // parts
+    return make_encoder(self.config, groups=groups)
 
   @property
   def learning_rate(self) -> optax.Schedule:
@@ -193,9 +182,20 @@ def open_experiment(config: ConfigDict) -> Experiment:
   """
   mesh = sharding.make_mesh()
   limits.check_config(config, devices=mesh.devices.size)
+  train, test = open_data(config)
+  limits.check_against_data(config, train.num_images)
+  return Experiment(config, mesh, train, test)
+
+
+def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
+  """The training and the test images of a config.
+
+  Raises:
+    ConfigError: they cannot be opened.
+  """
   data = config.data
   try:
-    train, test = load_source(
+    return load_source(
       data.source,
       path=data.path,
       test_path=data.test_path,
@@ -207,8 +207,37 @@ def open_experiment(config: ConfigDict) -> Experiment:
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"cannot open the data: {error}") from error
-  limits.check_against_data(config, train.num_images)
-  return Experiment(config, mesh, train, test)
+
+
+def evaluation_crop(config: ConfigDict) -> CenterCrop:
+  return CenterCrop(config.views.evaluation_side, config.views.evaluation_fraction)
+
+
+def make_encoder(config: ConfigDict, *, groups: int) -> Encoder:
+  """The encoder of a config; `groups` are those of the rows of one call."""
+  model, data = config.model, config.data
+  return Encoder(
+    backbone=model.backbone,
+    stem=model.stem,
+    width=model.width,
+    hidden_dim=model.hidden_dim,
+    embedding_dim=model.embedding_dim,
+    groups=groups,
+    pixel_mean=tuple(data.pixel_mean),
+    pixel_std=tuple(data.pixel_std),
+    dtype=_compute_dtype(model.dtype),
+  )
+
+
+def init_variables(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
+  """Parameters and running statistics before the first step, on every device."""
+  init = functools.partial(
+    initial_variables,
+    config.seed,
+    make_encoder(config, groups=1),
+    side=config.views.sides[0],
+  )
+  return jax.jit(init, out_shardings=sharding.replicated(mesh))()
 
 
 def train_labels(experiment: Experiment) -> np.ndarray | None:

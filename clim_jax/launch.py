@@ -1,17 +1,27 @@
-"""Starts a run: devices, workdir, mode."""
+"""Starts what is asked for: devices, workdir, mode."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
+from rich.progress import track
 
-from clim_jax import configuration
+from clim_jax import configuration, limits, sharding
 from clim_jax.configuration import ConfigError
-from clim_jax.evaluate import evaluation
-from clim_jax.experiment import open_experiment
-from clim_jax.train.checkpoints import Checkpoints
+from clim_jax.evaluate.datasets import evaluation_sets
+from clim_jax.evaluate.embed import embed
+from clim_jax.evaluate.report import judge
+from clim_jax.evaluate.subjects import Subject
+from clim_jax.experiment import make_encoder, open_experiment
+from clim_jax.runs import Trained, open_trained
 from clim_jax.train.pretrain import pretrain
+from clim_jax.weights.error import WeightsError
+from clim_jax.weights.export import FORMATS, export
+from clim_jax.weights.spec import Network, Preprocessing
 
 _CACHE = epath.Path("~/.cache/clim_jax").expanduser()
 
@@ -23,8 +33,32 @@ def join_processes(
   jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
-def run(config: ConfigDict, mode: str, workdir: epath.Path) -> None:
-  """Pretrains (and then evaluates), or evaluates a checkpoint.
+class Files(NamedTuple):
+  """What embedding and exporting read and write."""
+
+  input: str = ""  # a folder of images
+  output: str = ""
+  format: str = ""
+
+
+_NO_FILES = Files()
+
+
+def run(
+  config: ConfigDict,
+  mode: str,
+  workdir: epath.Path,
+  files: Files = Files(),  # noqa: B008
+) -> None:
+  """Does what the mode says; after pretraining comes an evaluation.
+
+  Args:
+    config: what to run; with a run in `workdir`, the saved config stands, save for
+      its free sections.
+    mode: one of MODES.
+    workdir: where a run lives. Without one there, `model.weights` takes its place in
+      all modes but pretraining.
+    files: for embed and export.
 
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
@@ -33,13 +67,12 @@ def run(config: ConfigDict, mode: str, workdir: epath.Path) -> None:
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE))
   console = Console(quiet=jax.process_index() != 0)
-  if mode == "evaluate":
-    _evaluate(config, workdir, console)
-  else:
-    _pretrain(config, workdir, console)
+  _MODES[mode](config, workdir, console, files)
 
 
-def _pretrain(config: ConfigDict, workdir: epath.Path, console: Console) -> None:
+def _pretrain(
+  config: ConfigDict, workdir: epath.Path, console: Console, _: Files
+) -> None:
   saved = workdir / "config.json"
   if saved.exists():
     changed = configuration.differences(config, saved)
@@ -62,32 +95,82 @@ def _pretrain(config: ConfigDict, workdir: epath.Path, console: Console) -> None
     soft_wrap=True,
   )
   state = pretrain(experiment, workdir, console)
-  _report(evaluation.evaluate(experiment, state, console), workdir, console)
+  role = config.evaluation.encoder
+  variables = {
+    "params": getattr(state, f"{role}_params"),
+    "batch_stats": getattr(state, f"{role}_stats"),
+  }
+  subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
+  step = int(state.step)
+  trained = Trained(subject, config, step, str(workdir / "checkpoints" / str(step)))
+  sets = evaluation_sets(config, (experiment.train, experiment.test))
+  judge(trained, sets, workdir, console)
 
 
-def _evaluate(config: ConfigDict, workdir: epath.Path, console: Console) -> None:
-  saved = workdir / "config.json"
-  if not saved.exists():
-    raise ConfigError(f"{workdir} holds no run: {saved} does not exist")
-  config = configuration.restore_into(config, saved)
-  experiment = open_experiment(config)
-  path = epath.Path(config.evaluation.checkpoint or workdir / "checkpoints")
-  if not path.is_dir():
-    raise ConfigError(f"there are no checkpoints in {path}; set evaluation.checkpoint")
-  checkpoints = Checkpoints(path)
-  step = config.evaluation.step
-  step = checkpoints.newest() if step < 0 else step
-  if step is None:
-    raise ConfigError(f"{path} holds no checkpoint yet")
+def _evaluate(
+  config: ConfigDict, workdir: epath.Path, console: Console, _: Files
+) -> None:
+  mesh = sharding.make_mesh()
+  limits.check_evaluation(config, devices=mesh.devices.size)
+  trained = open_trained(config, workdir, mesh, console)
+  judge(trained, evaluation_sets(trained.config), workdir, console)
+
+
+def _embed(
+  config: ConfigDict, workdir: epath.Path, console: Console, files: Files
+) -> None:
+  if not files.input or not files.output:
+    raise ConfigError("say what to embed and where to: --input=FOLDER --output=FILE")
+  mesh = sharding.make_mesh()
+  limits.check_evaluation(config, devices=mesh.devices.size)
+  trained = open_trained(config, workdir, mesh, console)
+  written, left_out = embed(
+    trained.config,
+    mesh,
+    trained.subject,
+    files.input,
+    epath.Path(files.output),
+    lambda batches: track(
+      batches, "embed", console=console, transient=True, disable=not console.is_terminal
+    ),
+  )
+  note = f", {left_out} that cannot be decoded are left out" if left_out else ""
+  console.print(f"{written} images embedded{note}: {files.output}", soft_wrap=True)
+
+
+def _export(
+  config: ConfigDict, workdir: epath.Path, console: Console, files: Files
+) -> None:
+  if not files.format or not files.output:
+    raise ConfigError(
+      f"say what to export and where to: --format={'|'.join(FORMATS)} --output=PATH"
+    )
+  trained = open_trained(config, workdir, sharding.make_mesh(), console)
+  model, views = trained.config.model, trained.config.views
+  data, variables = trained.config.data, jax.device_get(trained.subject.variables)
   try:
-    state = checkpoints.restore(step, experiment.init_state()).state
-  except FileNotFoundError as error:
-    raise ConfigError(f"evaluation.step: {error}") from error
-  checkpoints.close()
-  _report(evaluation.evaluate(experiment, state, console), workdir, console)
+    export(
+      files.format,
+      files.output,
+      variables["params"],
+      variables["batch_stats"],
+      Network(model.backbone, model.stem, model.width),
+      Preprocessing(
+        views.evaluation_side,
+        views.evaluation_fraction,
+        tuple(data.pixel_mean),
+        tuple(data.pixel_std),
+      ),
+    )
+  except WeightsError as error:
+    raise ConfigError(str(error)) from error
+  console.print(f"{trained.origin} exported to {files.output}", soft_wrap=True)
 
 
-def _report(figures: dict | None, workdir: epath.Path, console: Console) -> None:
-  if figures is not None:
-    evaluation.write(figures, workdir)
-    evaluation.print_table(figures, console)
+_MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Files], None]] = {
+  "pretrain": _pretrain,
+  "evaluate": _evaluate,
+  "embed": _embed,
+  "export": _export,
+}
+MODES = tuple(_MODES)

@@ -57,6 +57,9 @@ def get_config() -> ConfigDict:
   model.embedding_dim = 128
   model.batch_norm_groups = 8  # of the global batch; a multiple of the devices
   model.dtype = "auto"  # float32 | bfloat16 | auto: bfloat16 on TPU and GPU
+  # A file to start from, or with --mode=evaluate to judge: .pth of MoCo, SwAV, DINO and
+  # others, or .safetensors; the README names the layouts.
+  model.weights = ""
   # True: the backward pass computes activations again instead of keeping those of all
   # encodings (every side, plain and mixed): less memory, a forward pass more.
   model.recompute = False
@@ -111,26 +114,69 @@ def get_config() -> ConfigDict:
   log.every_steps = 50
   log.tensorboard = True
 
+  # Probes of the query encoder while it trains, which change nothing in it. Their
+  # figures, online/…, are of few images and one setting: not those of an evaluation.
+  online = config.online = ConfigDict()
+  online.every_epochs = 0  # 0: none
+  online.train_images = 10000  # at most
+  online.test_images = 2000
+  online.neighbours = 20  # of kNN
+  online.temperature = 0.1
+  online.regulariser = 1e-4  # of the linear probe
+  online.iterations = 50  # at most, of its L-BFGS
+
   checkpoint = config.checkpoint = ConfigDict()
   checkpoint.every_epochs = 10
   checkpoint.keep = 2  # newest ones
 
   evaluation = config.evaluation = ConfigDict()
+  # After pretraining and by --mode=evaluate; configs/evaluate/ has one file a protocol.
+  # knn | linear_cached | few_label | linear | finetune
+  evaluation.protocols = ("knn", "linear_cached", "few_label")
+  evaluation.name = ""  # of the file: evaluation-NAME.json; "": evaluation.json
   evaluation.checkpoint = ""  # a checkpoints folder; "": the workdir's own
   evaluation.step = -1  # -1: the newest
+  evaluation.encoder = "query"  # query | key
+  evaluation.layer = "features"  # features (pooled backbone) | hidden | embedding
   evaluation.batch_size = 256
-  evaluation.knn_neighbours = 200
-  evaluation.knn_temperature = 0.1
-  evaluation.probe_solver = "lbfgs"  # lbfgs | sgd
-  # Of the mean cross-entropy, with unit-norm features; lbfgs tries them all.
-  evaluation.probe_regularisers = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-  evaluation.probe_iterations = 200  # at most, of L-BFGS
-  evaluation.probe_learning_rates = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # sgd tries all
-  evaluation.probe_epochs = 100
-  evaluation.probe_batch_size = 256
-  evaluation.probe_validation_fraction = 0.1  # of the training set, to choose on
-  evaluation.few_labels = (1, 2, 10)  # labels a class
-  evaluation.few_label_seeds = (0, 1, 2, 3, 4)
-  evaluation.few_label_regulariser = 1e-3  # fixed: no label is left to choose with
-  evaluation.raw_pixel_side = 32  # at most; side of the raw-pixel reference
+  evaluation.sides = ()  # of the images shown, pixels; (): views.evaluation_side
+  # "npz:TRAIN[,TEST]", "folder:ROOT", "tfds:NAME" or "digits"; (): the run's own data
+  evaluation.datasets = ()
+  evaluation.compare = ()  # workdirs of other runs, put through the same
+  evaluation.references = ("untrained", "raw_pixels")  # likewise
+  evaluation.raw_pixel_side = 32  # raw pixels are those of images at most this large
+  evaluation.validation_fraction = 0.1  # of the training images, to choose settings on
+  evaluation.seed = 0  # of that split and of the order of batches
+  evaluation.crop_scale = (0.08, 1.0)  # of the crops that linear and finetune train on
+
+  knn = evaluation.knn = ConfigDict()
+  knn.neighbours = (200,)  # all pairs with the temperatures are tried
+  knn.temperatures = (0.1,)
+
+  linear_cached = evaluation.linear_cached = ConfigDict()  # L-BFGS on center crops
+  # Of the mean cross-entropy, with unit-norm features; all are tried.
+  linear_cached.regularisers = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+  linear_cached.iterations = 200  # at most
+
+  few_label = evaluation.few_label = ConfigDict()
+  few_label.counts = (1, 2, 10)  # labels a class
+  few_label.seeds = (0, 1, 2, 3, 4)
+  few_label.regulariser = 1e-3  # fixed: no label is left to choose with
+
+  linear = evaluation.linear = ConfigDict()  # MoCo's: SGD on random crops and flips
+  linear.epochs = 100
+  linear.batch_size = 256
+  # All pairs are trained in one pass; MoCo's own are 30 and 0.
+  linear.learning_rates = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+  linear.weight_decays = (0.0, 1e-6)
+
+  finetune = evaluation.finetune = ConfigDict()  # SwAV's
+  finetune.fractions = (0.01, 0.1)  # of the labels; 1.0: all
+  # Files of image names, such as SimCLR's 1percent.txt, one a fraction; (): draws.
+  finetune.label_lists = ()
+  finetune.seeds = (0, 1, 2)
+  finetune.epochs = 20
+  finetune.batch_size = 256
+  # (rate of the backbone, rate of the head); SwAV's for 1% and for 10%, both tried.
+  finetune.settings = ((0.02, 5.0), (0.01, 0.2))
   return config

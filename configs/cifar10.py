@@ -26,6 +26,6 @@ def get_config() -> ConfigDict:
 
   # 50,000 images of 3,072 raw pixels would take longer to probe than the features.
   config.evaluation.raw_pixel_side = 16
-  config.evaluation.probe_regularisers = (1e-6, 1e-5, 1e-4, 1e-3)
-  config.evaluation.probe_iterations = 100
+  config.evaluation.linear_cached.regularisers = (1e-6, 1e-5, 1e-4, 1e-3)
+  config.evaluation.linear_cached.iterations = 100
   return config

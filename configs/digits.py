@@ -41,5 +41,5 @@ def get_config() -> ConfigDict:
   config.optimizer.warmup_epochs = 4.0
 
   config.log.every_steps = 20
-  config.evaluation.knn_neighbours = 20
+  config.evaluation.knn.neighbours = (20,)
   return config

@@ -30,5 +30,5 @@ def get_config() -> ConfigDict:
   config.selection.num_neighbours = 20
   config.selection.num_centers = 60
 
-  config.evaluation.knn_neighbours = 20
+  config.evaluation.knn.neighbours = (20,)
   return config

@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
 
   config.checkpoint.every_epochs = 1
 
-  config.evaluation.knn_neighbours = 20
-  config.evaluation.probe_solver = "sgd"
+  # Linear and few-label figures take longer: configs/evaluate/ has them.
+  config.evaluation.protocols = ("knn",)
+  config.evaluation.knn.neighbours = (20,)
   return config

@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
   config.selection.refresh_epochs = 2
   config.log.every_steps = 5
   config.checkpoint.every_epochs = 2
-  config.evaluation.probe_iterations = 50
+  config.evaluation.linear_cached.iterations = 50
   return config

@@ -75,10 +75,10 @@ def test_a_saved_config_is_restored_with_the_evaluation_asked_for(tmp_path):
   config.model.width = 7
   configuration.save(config, tmp_path / "config.json")
   asked = base.get_config()
-  asked.evaluation.knn_neighbours = 3
+  asked.evaluation.batch_size = 3
   restored = configuration.restore_into(asked, tmp_path / "config.json")
   assert restored.model.width == 7
-  assert restored.evaluation.knn_neighbours == 3
+  assert restored.evaluation.batch_size == 3
   assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 7
 
 

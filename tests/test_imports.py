@@ -12,18 +12,25 @@ LAYERS = [
   {"sharding", "rng", "batch"},
   {"photometric", "losses", "key_queue", "mixture"},
   {"augment", "models"},
+  {"weights"},
   {"selection"},
   {"data"},
   {"train.state", "train.optim", "train.views", "train.objective"},
   {"train.step", "train.bank_step", "train.counted_step"},
   {"train.logs", "train.meter", "train.progress", "train.checkpoints"},
-  {"evaluate.knn", "evaluate.heads", "evaluate.linear", "evaluate.few_label"},
+  {"evaluate.subjects", "evaluate.heads", "evaluate.sgd", "evaluate.label_subsets"},
+  {"evaluate.knn", "evaluate.linear", "evaluate.few_label"},
+  {"evaluate.linear_sgd", "evaluate.finetune", "evaluate.results", "evaluate.curves"},
   {"configuration", "limits", "experiment"},
-  {"evaluate.features", "evaluate.evaluation"},
+  {"runs", "evaluate.features", "evaluate.datasets"},
+  {"evaluate.task", "evaluate.embed", "evaluate.online"},
+  {"evaluate.frozen", "evaluate.trained"},
+  {"evaluate.evaluation"},
+  {"evaluate.report"},
   {"train.pretrain"},
   {"launch"},
 ]
-CONFIG_LAYER = 9
+CONFIG_LAYER = next(i for i, layer in enumerate(LAYERS) if "configuration" in layer)
 FILES = sorted((ROOT / "clim_jax").rglob("*.py"))
 
 

@@ -8,8 +8,10 @@ from configs import base
 
 
 def set_key(config, key, value):
-  section, _, name = key.rpartition(".")
-  (config[section] if section else config)[name] = value
+  *sections, name = key.split(".")
+  for section in sections:
+    config = config[section]
+  config[name] = value
 
 
 def changed(key, value):
@@ -42,7 +44,14 @@ def changed(key, value):
     ("moco.momentum_schedule", "linear", "cosine"),
     ("views.sides", (32, 16), "equally many"),
     ("views.min_scales", (1.5,), "min ≤ max"),
-    ("evaluation.probe_solver", "svm", "lbfgs, sgd"),
+    ("evaluation.protocols", ("knn", "svm"), "'svm' must be one of knn, linear_cached"),
+    ("evaluation.references", ("noise",), "untrained, raw_pixels"),
+    ("evaluation.layer", "layer4", "features, hidden, embedding"),
+    ("evaluation.encoder", "teacher", "query, key"),
+    ("evaluation.linear.batch_size", 100, r"linear\.batch_size 100 .* 8 devices"),
+    ("evaluation.knn.neighbours", (), r"knn\.neighbours is empty"),
+    ("evaluation.validation_fraction", 0.0, r"in \(0, 1\)"),
+    ("online.every_epochs", -1, "≥ 0"),
     ("evaluation.batch_size", 12, "8 devices"),
     ("epochs", 0, "epochs 0 must be > 0"),
   ],

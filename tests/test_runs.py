@@ -1,64 +1,17 @@
 """Whole small runs: every config, every arm, resuming, and evaluation anew."""
 
 import json
-import pathlib
 
 import jax
 import numpy as np
 import pytest
+from small_run import IMAGES, ROOT, run, small
 
 from clim_jax import configuration, launch
 from clim_jax.configuration import ConfigError
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import open_experiment
 from clim_jax.train.checkpoints import Checkpoints
-
-ROOT = pathlib.Path(__file__).parent.parent
-IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
-
-
-@pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
-  rng = np.random.default_rng(0)
-  path = tmp_path_factory.mktemp("arrays") / "train.npz"
-  images = rng.integers(0, 256, (IMAGES, SIDE, SIDE, 3), dtype=np.uint8)
-  np.savez(path, image=images, label=np.arange(IMAGES) % CLASSES)
-  return path
-
-
-def small(name, path, *, evaluates=False, **changes):
-  """A config shrunk to two epochs of two steps; the second epoch has positives.
-
-  Without the draws of the augmentations and without evaluation, unless asked for:
-  they would take most of the compile time.
-  """
-  config = configuration.load(str(ROOT / "configs" / f"{name}.py"))
-  config.epochs, config.batch_size = 2, 16
-  config.data.update(source="npz", path=str(path), test_fraction=0.0)
-  config.data.test_path = str(path) if evaluates else ""
-  config.views.sides = tuple(8 - side for side in range(len(config.views.sides)))
-  config.views.evaluation_side = 8
-  if not evaluates:
-    config.augment.update(jitter_probability=0.0, blur_probability=0.0)
-  config.model.update(backbone="resnet_small", width=2, batch_norm_groups=8)
-  config.model.update(hidden_dim=8, embedding_dim=4)
-  config.moco.queue_size = 32
-  config.selection.update(num_neighbours=6, num_centers=3, warmup_epochs=1)
-  config.selection.kmeans_iterations = 2
-  config.log.update(every_steps=1, tensorboard=False)
-  config.checkpoint.every_epochs = 1
-  config.evaluation.update(batch_size=16, knn_neighbours=5, probe_iterations=5)
-  config.evaluation.update(few_labels=(1,), few_label_seeds=(0, 1))
-  config.evaluation.probe_epochs = 2
-  for key, value in changes.items():
-    section, name = key.split("__")
-    config[section][name] = value
-  return config
-
-
-def run(config, workdir, mode="pretrain"):
-  launch.run(config, mode, workdir)
-  return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
 
 
 # ImageNet's ResNet-50 at five sides compiles for minutes; every config has the small
@@ -237,20 +190,23 @@ def test_resuming_with_another_config_names_the_keys(arrays, tmp_path):
 
 
 def test_evaluation_restores_a_step_and_reproduces_the_figures(arrays, tmp_path):
-  config = small("base", arrays, evaluates=True, selection__rule="none")
-  run(config, tmp_path)
-  path = tmp_path / "evaluation.json"
+  config, workdir = small("base", arrays, selection__rule="none"), tmp_path / "run"
+  config.data.test_path = str(arrays)
+  config.augment.update(jitter_probability=0.8, blur_probability=0.5)
+  run(config, workdir)
+  path = workdir / "evaluation.json"
   figures = path.read_text()
-  assert set(json.loads(figures)) >= {"protocol", "network", "raw_pixels", "step"}
+  encoders = {row["encoder"] for row in json.loads(figures)["results"]}
+  assert encoders == {"run", "untrained", "raw_pixels"}
   path.unlink()
-  run(config, tmp_path, "evaluate")
+  run(config, workdir, "evaluate")
   assert path.read_text() == figures
   config.evaluation.step = 2
-  run(config, tmp_path, "evaluate")
-  assert json.loads(path.read_text())["step"] == 2
+  run(config, workdir, "evaluate")
+  assert json.loads(path.read_text())["encoders"]["run"]["step"] == 2
   config.evaluation.step = 3
   with pytest.raises(ConfigError, match=r"there are \[2, 4\]"):
-    run(config, tmp_path, "evaluate")
+    run(config, workdir, "evaluate")
 
 
 def test_evaluating_an_empty_workdir_is_refused(tmp_path):
@@ -274,6 +230,44 @@ def test_labels_never_reach_pretraining(arrays, tmp_path):
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
+
+
+def test_shuffled_labels_change_no_bit_of_the_pretrained_parameters(arrays, tmp_path):
+  # Everything that reads labels is switched on: figures, probes, evaluation.
+  with np.load(arrays) as file:
+    shuffled = np.random.default_rng(5).permutation(file["label"])
+    np.savez(tmp_path / "shuffled.npz", image=file["image"], label=shuffled)
+  states, records = [], []
+  for name, path in (("own", arrays), ("other", tmp_path / "shuffled.npz")):
+    config = small("base", path, selection__label_figures=True)
+    config.data.test_path = str(path)
+    config.online.every_epochs = 1
+    config.evaluation.protocols = ("knn",)
+    records.append(run(config, tmp_path / name))
+    states.append(restored(config, tmp_path / name))
+  for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+    np.testing.assert_array_equal(a, b)
+  figures = [r[-1]["selection/knn_precision"] for r in records]
+  assert figures[0] != figures[1]  # the labels did reach what is about labels
+
+
+def test_online_probes_are_logged_by_that_name_and_change_nothing(arrays, tmp_path):
+  states, records = [], []
+  for every in (0, 1):
+    config = small("base", arrays, selection__rule="none", online__every_epochs=every)
+    config.data.test_path = str(arrays)
+    config.online.update(train_images=20, test_images=10)
+    config.evaluation.protocols = ("knn",)
+    records.append(run(config, tmp_path / str(every)))
+    states.append(restored(config, tmp_path / str(every)))
+  for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert not any(key.startswith("online/") for r in records[0] for key in r)
+  probed = {r["step"]: r["online/epoch"] for r in records[1] if "online/epoch" in r}
+  assert probed == {2: 1, 4: 2}
+  for record in records[1][1::2]:
+    for name in ("knn_top1", "linear_top1"):
+      assert (10 * record[f"online/{name}"]) % 1 == pytest.approx(0, abs=1e-6)
 
 
 def test_a_diverged_loss_stops_the_run_and_says_what_to_do(arrays, tmp_path):

@@ -5,13 +5,13 @@ at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from clim_jax.batch import Batch
-from clim_jax.data.crops import UNIFORMS, CenterCrop
+from clim_jax.data.crops import UNIFORMS, CenterCrop, Crop
 from clim_jax.data.cuts import Cut, Element, TrainCuts, ViewPlan
 from clim_jax.data.decode import decode_crops
 from clim_jax.data.index_stream import IndexStream, StepIndices
@@ -77,10 +77,28 @@ def evaluation_batches(
 ) -> Iterator[np.ndarray]:
   """This process's rows of the evaluation crops of `ids`, [turns, B] → [b, S, S, 3]."""
   local = ids[:, rows]
-  nothing = np.zeros((local.shape[1], 1, UNIFORMS), np.float32)
-  order = np.arange(local.shape[1])
-  elements = (Element(turn[:, None], nothing, order) for turn in local)
-  for (images,) in _crop_batches(source, elements, [Cut(0, crop)], len(order)):
+  nothing = np.zeros((local.shape[1], UNIFORMS), np.float32)
+  return crop_batches(source, ((turn, nothing) for turn in local), crop, len(nothing))
+
+
+def crop_batches(
+  source: Source,
+  turns: Iterable[tuple[np.ndarray, np.ndarray]],
+  crop: Crop,
+  batch_size: int,
+) -> Iterator[np.ndarray]:
+  """One crop of each image, [b, S, S, 3] uint8 a turn.
+
+  Args:
+    source: the images.
+    turns: image ids, [b] int64, and the numbers a random crop consumes,
+      [b, UNIFORMS] float32.
+    crop: what to cut.
+    batch_size: b.
+  """
+  order = np.arange(batch_size)
+  elements = (Element(ids[:, None], numbers[:, None], order) for ids, numbers in turns)
+  for (images,) in _crop_batches(source, elements, [Cut(0, crop)], batch_size):
     yield images
 
 

@@ -40,6 +40,9 @@ class ArraySource:
   def labels(self) -> np.ndarray | None:
     return self.known_labels
 
+  def name(self, image: int) -> str:
+    return f"image {image}"
+
   def subset(self, ids: np.ndarray) -> "ArraySource":
     labels = None if self.known_labels is None else self.known_labels[ids]
     return ArraySource(self.images[ids], labels)
@@ -224,6 +227,19 @@ def _folder_sources(
     test_paths, test_labels, _ = folder.list_images(test_root, classes)
     test = _paths_source(test_paths, test_labels)
   return _paths_source(paths, labels), test
+
+
+def folder_source(
+  root: str, *, on_bad_image: str = "raise"
+) -> tuple[EncodedSource, list[str]]:
+  """All images of a folder or of its folders, and their paths in the same order.
+
+  Raises:
+    FileNotFoundError: there is no such folder, or no image in it.
+  """
+  paths, labels, _ = folder.list_images(root, None)
+  source = _paths_source(paths, labels)
+  return dataclasses.replace(source, on_bad_image=on_bad_image), paths
 
 
 def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:

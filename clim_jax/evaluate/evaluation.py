@@ -1,184 +1,121 @@
-"""All figures of one checkpoint, each beside raw pixels, with their protocol."""
+"""Every protocol asked for, on every set, side and encoder, references included."""
 
-import json
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
-import jax
 import numpy as np
-from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.table import Table
+from rich.progress import track as rich_track
 
-from clim_jax.evaluate.features import FeatureExtractor, raw_pixels
-from clim_jax.evaluate.few_label import few_label_probe
-from clim_jax.evaluate.knn import weighted_knn_accuracy
-from clim_jax.evaluate.linear import linear_probe
-from clim_jax.experiment import Experiment
-from clim_jax.train.state import TrainState
+from clim_jax import sharding
+from clim_jax.data.crops import CenterCrop
+from clim_jax.data.pipeline import evaluation_batches
+from clim_jax.evaluate import frozen, subjects, trained
+from clim_jax.evaluate.datasets import LabelledSet
+from clim_jax.evaluate.features import batch_ids
+from clim_jax.evaluate.results import Result
+from clim_jax.evaluate.subjects import Subject
+from clim_jax.evaluate.task import Task
+from clim_jax.experiment import evaluation_crop, init_variables
 
-_KNN_BLOCK = 4096
+_RUN: dict[str, Callable[[Task], list[Result]]] = {
+  "knn": frozen.knn,
+  "linear_cached": frozen.linear_cached,
+  "few_label": frozen.few_label,
+  "linear": trained.linear,
+  "finetune": trained.finetune,
+}
 
 
 def evaluate(
-  experiment: Experiment, state: TrainState, console: Console
-) -> dict[str, Any] | None:
-  """Probes the query encoder's features and raw pixels by the same protocols.
+  config: ConfigDict,
+  mesh: Mesh,
+  sets: list[LabelledSet],
+  judged: list[Subject],
+  console: Console,
+) -> list[Result]:
+  """Puts encoders and references through the protocols of `config.evaluation`.
+
+  Args:
+    config: a whole config, that of the first encoder.
+    mesh: devices.
+    sets: on which they are judged.
+    judged: trained encoders; the untrained one is like the first.
+    console: shows how far it is.
 
   Returns:
-    The figures, ready for JSON; None if the data have no labels or no test images.
+    The figures, in the order they were found.
+
+  Raises:
+    ConfigError: a set cannot serve a protocol.
   """
-  train, test = experiment.train, experiment.test
-  if test is None or train.labels() is None or test.labels() is None:
-    console.print("no evaluation: it needs labels and test images")
-    return None
-  config = experiment.config.evaluation
-  crop = experiment.evaluation_crop
-  raw_crop = crop._replace(side=min(crop.side, config.raw_pixel_side))
-  features = {
-    "network": [
-      FeatureExtractor(experiment, source).array(state.query_params, state.query_stats)
-      for source in (train, test)
-    ],
-    "raw_pixels": [
-      raw_pixels(source, raw_crop, batch_size=config.batch_size)
-      for source in (train, test)
-    ],
-  }
-  figures: dict[str, Any] = {
-    "step": int(state.step),
-    "train_images": train.num_images,
-    "test_images": test.num_images,
-    "protocol": _protocol(experiment, raw_crop.side),
-  }
-  labels = train.labels(), test.labels()
-  few_labels = _possible(config.few_labels, labels[0], console)
-  for name, (train_features, test_features) in features.items():
-    with console.status(f"evaluating {name}"):
-      rows = (train_features, labels[0], test_features, labels[1])
-      figures[name] = _probe(rows, config, few_labels)
-  return figures
+  results = []
+  for data in sets:
+    _warn(config, data, console)
+    for side in tuple(config.evaluation.sides) or (config.views.evaluation_side,):
+      crop = evaluation_crop(config)._replace(side=side)
+      references = _references(config, mesh, judged[0], data, crop)
+      for subject in (*judged, *references):
+        task = Task(
+          mesh=mesh,
+          subject=subject,
+          data=data,
+          crop=crop,
+          flip_probability=config.augment.flip_probability,
+          config=config.evaluation,
+          track=_tracker(console),
+        )
+        for protocol in config.evaluation.protocols:
+          found = _RUN[protocol](task)
+          results += found
+          _tell(found, console)
+  return results
 
 
-def _possible(
-  few_labels: tuple[int, ...], labels: np.ndarray, console: Console
-) -> list[int]:
-  """Those label counts that every class can serve; says which are left out."""
-  smallest = int(np.bincount(labels).min())
-  left_out = [count for count in few_labels if count > smallest]
-  if left_out:
+def _warn(config: ConfigDict, data: LabelledSet, console: Console) -> None:
+  """Says which few-label figures there cannot be."""
+  smallest = int(np.bincount(data.train_labels).min())
+  counts = config.evaluation.few_label.counts
+  left_out = [count for count in counts if count > smallest]
+  if left_out and "few_label" in config.evaluation.protocols:
     console.print(f"no probes with {left_out} labels a class: a class has {smallest}")
-  return [count for count in few_labels if count <= smallest]
 
 
-def _probe(
-  rows: tuple[np.ndarray, ...], config: ConfigDict, few_labels: list[int]
-) -> dict[str, Any]:
-  """kNN, linear and few-label figures of one kind of features."""
-  num_classes = int(max(rows[1].max(), rows[3].max())) + 1
-  knn = weighted_knn_accuracy(
-    *rows,
-    num_classes=num_classes,
-    neighbours=min(config.knn_neighbours, len(rows[0])),
-    temperature=config.knn_temperature,
-    block_size=_KNN_BLOCK,
-  )
-  linear = linear_probe(
-    *rows,
-    num_classes=num_classes,
-    solver=config.probe_solver,
-    regularisers=tuple(config.probe_regularisers),
-    learning_rates=tuple(config.probe_learning_rates),
-    epochs=config.probe_epochs,
-    batch_size=config.probe_batch_size,
-    max_iterations=config.probe_iterations,
-    validation_fraction=config.probe_validation_fraction,
-    seed=0,
-  )
-  few = {
-    str(count): few_label_probe(
-      *rows,
-      num_classes=num_classes,
-      labels_per_class=count,
-      seeds=tuple(config.few_label_seeds),
-      regulariser=config.few_label_regulariser,
-      max_iterations=config.probe_iterations,
+def _references(
+  config: ConfigDict, mesh: Mesh, like: Subject, data: LabelledSet, crop: CenterCrop
+) -> Iterator[Subject]:
+  """An untrained network and raw pixels, as the config asks for them."""
+  evaluation = config.evaluation
+  if "untrained" in evaluation.references:
+    ids = batch_ids(data.train.num_images, evaluation.batch_size)[:1]
+    rows = sharding.process_rows(mesh, evaluation.batch_size)
+    images = evaluation_batches(data.train, ids, crop, rows)
+    initial = init_variables(config, mesh)
+    yield subjects.untrained(mesh, like.encoder, initial, images)
+  if "raw_pixels" in evaluation.references:
+    yield subjects.raw_pixels(evaluation.raw_pixel_side)
+
+
+def _tracker(console: Console) -> Callable[[Iterable, str], Iterable]:
+  """A progress bar for every loop, which vanishes when it ends."""
+
+  def track(loop: Iterable, what: str) -> Iterable:
+    return rich_track(
+      loop, what, console=console, transient=True, disable=not console.is_terminal
     )
-    for count in few_labels
-  }
-  return {
-    "knn": {"accuracy": knn},
-    "linear": {
-      "accuracy": linear.accuracy,
-      "chosen": linear.chosen,
-      "validation_accuracy": {
-        str(setting): value for setting, value in linear.validation_accuracy.items()
-      },
-    },
-    "few_labels": few,
-  }
+
+  return track
 
 
-def _protocol(experiment: Experiment, raw_side: int) -> dict[str, Any]:
-  """How the figures were made, to be read beside them."""
-  config = experiment.config.evaluation
-  solver = config.probe_solver
-  tried = "regularisers" if solver == "lbfgs" else "learning_rates"
-  return {
-    "version": 1,
-    "features": "query encoder, pooled backbone, evaluation mode, L2-normalised",
-    "crop": experiment.evaluation_crop._asdict(),
-    "raw_pixels": f"the same crop at side {raw_side}, L2-normalised",
-    "knn": {
-      "k": min(config.knn_neighbours, experiment.train.num_images),
-      "temperature": config.knn_temperature,
-    },
-    "linear": {
-      "solver": solver,
-      f"{tried}_tried": list(config[f"probe_{tried}"]),
-      "chosen_on": f"{config.probe_validation_fraction:.0%} of the training images",
-      "then": "refit on all training images",
-    },
-    "few_labels": {
-      "labels_per_class": list(config.few_labels),
-      "seeds": list(config.few_label_seeds),
-      "regulariser": config.few_label_regulariser,
-      "std": "over seeds, n − 1",
-    },
-  }
-
-
-def write(figures: dict[str, Any], workdir: epath.Path) -> None:
-  """Writes evaluation.json; by the first process alone."""
-  if jax.process_index() == 0:
-    text = json.dumps(figures, indent=2, ensure_ascii=False)
-    (workdir / "evaluation.json").write_text(text + "\n")
-
-
-def print_table(figures: dict[str, Any], console: Console) -> None:
-  """Top-1 accuracies on the terminal, the network beside raw pixels."""
-  protocol = figures["protocol"]
-  table = Table(
-    title=f"Top-1 accuracy on {figures['test_images']} test images, "
-    f"step {figures['step']}"
-  )
-  for column in ("protocol", "encoder", "raw pixels"):
-    table.add_column(column, justify="left" if column == "protocol" else "right")
-  network, raw = figures["network"], figures["raw_pixels"]
-  knn = protocol["knn"]
-  table.add_row(
-    f"kNN (k={knn['k']}, τ={knn['temperature']})",
-    *(f"{row['knn']['accuracy']:.2%}" for row in (network, raw)),
-  )
-  table.add_row(
-    f"linear, all {figures['train_images']} labels",
-    *(f"{row['linear']['accuracy']:.2%}" for row in (network, raw)),
-  )
-  for count, of_network in network["few_labels"].items():
-    of_both = (of_network, raw["few_labels"][count])
-    seeds = len(of_network["accuracies"])
-    table.add_row(
-      f"linear, {count} a class ({seeds} draws)",
-      *(f"{row['mean']:.2%} ± {row['std']:.2%}" for row in of_both),
+def _tell(results: list[Result], console: Console) -> None:
+  """A line each where nobody sees a bar: a log file shows how far it is."""
+  if console.is_terminal:
+    return
+  for result in results:
+    console.print(
+      f"{result.dataset}, side {result.side}, {result.encoder}: {result.protocol}, "
+      f"{result.labels} labels: {100 * result.top1:.2f}% top-1",
+      highlight=False,
+      soft_wrap=True,
     )
-  console.print(table)

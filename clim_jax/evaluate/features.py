@@ -1,18 +1,25 @@
-"""Features of whole sets of images: for selection, for probes, and raw pixels."""
+"""Features of whole sets of images: for selection and for probes."""
 
+import collections
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches
 from clim_jax.data.sources import Source
+from clim_jax.evaluate.subjects import RawPixels, Subject, apply
 from clim_jax.experiment import Experiment
-from clim_jax.models.encoder import unit_norm
+from clim_jax.models.encoder import Encoder, unit_norm
 from clim_jax.selection.bank import BankBuilder
+
+_AHEAD = 2  # batches under way on the device while an earlier one is fetched
 
 
 class FeatureExtractor:
@@ -24,8 +31,7 @@ class FeatureExtractor:
     encoder = experiment.encoder
 
     def embed(variables: Any, images: jax.Array) -> jax.Array:
-      pixels = images.astype(jnp.float32) / 255.0
-      return unit_norm(encoder.apply(variables, pixels, train=False).features)
+      return unit_norm(apply(encoder, variables, images)[0])
 
     self._builder = BankBuilder(
       experiment.mesh,
@@ -46,15 +52,63 @@ class FeatureExtractor:
     batches = evaluation_batches(self._source, ids, self._crop, rows)
     return self._builder({"params": params, "batch_stats": stats}, batches)
 
-  def array(self, params: Any, stats: Any) -> np.ndarray:
-    """The same on the host, without padding, [N, F] float32."""
-    return sharding.to_host(self.bank(params, stats))[: self._source.num_images]
+
+@functools.cache
+def compiled(
+  mesh: Mesh, encoder: Encoder | RawPixels, layers: tuple[str, ...]
+) -> Callable[[Any, jax.Array], jax.Array]:
+  """(variables, uint8 images [B, S, S, 3]) → the layers' features side by side.
+
+  One program for all sets and all parameters of an encoder; rows sharded.
+  """
+
+  def embed(variables: Any, images: jax.Array) -> jax.Array:
+    parts = [apply(encoder, variables, images, layer=layer)[0] for layer in layers]
+    return jnp.concatenate(parts, axis=1)
+
+  return sharding.spmd(
+    embed, mesh, in_specs=(sharding.REPLICATED, sharding.ROWS), out_specs=sharding.ROWS
+  )
 
 
-def raw_pixels(source: Source, crop: CenterCrop, *, batch_size: int) -> np.ndarray:
-  """Unit-norm pixels of the evaluation crops, [N, S·S·3] float32: no network."""
-  ids = np.arange(-(-source.num_images // batch_size) * batch_size)
-  ids = np.minimum(ids, source.num_images - 1).reshape(-1, batch_size)
-  batches = evaluation_batches(source, ids, crop, slice(0, batch_size))
-  pixels = np.concatenate([b.reshape(len(b), -1) for b in batches])
-  return np.asarray(unit_norm(pixels[: source.num_images] / np.float32(255)))
+def batch_ids(num_images: int, batch_size: int) -> np.ndarray:
+  """All image ids in batches, [turns, batch_size]; padding repeats the last."""
+  ids = np.arange(-(-num_images // batch_size) * batch_size)
+  return np.minimum(ids, num_images - 1).reshape(-1, batch_size)
+
+
+def extract(
+  mesh: Mesh,
+  subject: Subject,
+  source: Source,
+  crop: CenterCrop,
+  *,
+  batch_size: int,
+  layers: tuple[str, ...] = ("features",),
+  track: Callable[[Iterable], Iterable] = iter,
+) -> np.ndarray:
+  """Features of every image in order, [N, F] float32, as the layers give them.
+
+  Args:
+    mesh: devices, among which the rows of a batch are shared out.
+    subject: the encoder.
+    source: the images.
+    crop: the evaluation crop.
+    batch_size: over all devices.
+    layers: of `LAYERS`; several stand side by side.
+    track: wraps the batches to show how far they are.
+  """
+  embed = compiled(mesh, subject.encoder, layers)
+  ids = batch_ids(source.num_images, batch_size)
+  crop = crop._replace(side=subject.side(crop.side))
+  rows = sharding.process_rows(mesh, batch_size)
+  under_way: collections.deque[jax.Array] = collections.deque()
+  done = []
+  for turn, images in zip(
+    track(range(len(ids))), evaluation_batches(source, ids, crop, rows), strict=True
+  ):
+    under_way.append(embed(subject.variables, sharding.put_rows(mesh, images)))
+    if turn >= _AHEAD:
+      done.append(sharding.to_host(under_way.popleft()))
+  done += [sharding.to_host(batch) for batch in under_way]
+  return np.concatenate(done)[: source.num_images]

@@ -7,36 +7,7 @@ import jax
 import numpy as np
 
 from clim_jax.evaluate.heads import fit_logistic, head_accuracies
-
-
-def class_balanced_subset(
-  labels: np.ndarray, *, num_classes: int, labels_per_class: int, seed: int
-) -> np.ndarray:
-  """Draws the same number of rows from every class, without replacement.
-
-  Args:
-    labels: [N] int32 in [0, num_classes).
-    num_classes: number of classes.
-    labels_per_class: rows drawn from each class.
-    seed: of the draw.
-
-  Returns:
-    Distinct row ids, class after class, [num_classes * labels_per_class] int64.
-
-  Raises:
-    ValueError: a class has fewer rows than are to be drawn.
-  """
-  generator = np.random.default_rng(seed)
-  drawn = []
-  for label in range(num_classes):
-    rows = np.flatnonzero(labels == label)
-    if len(rows) < labels_per_class:
-      raise ValueError(
-        f"class {label} has {len(rows)} rows, fewer than labels_per_class"
-        f" {labels_per_class}: lower `labels_per_class` or give the class more rows"
-      )
-    drawn.append(generator.choice(rows, labels_per_class, replace=False))
-  return np.concatenate(drawn).astype(np.int64)
+from clim_jax.evaluate.label_subsets import class_balanced_subset
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes",))

@@ -1,4 +1,4 @@
-"""Softmax classifiers on fixed features, fit by L-BFGS or by stochastic gradients.
+"""Softmax classifiers on fixed features, fit by L-BFGS.
 
 A head is one array [D + 1, C], the weights above the bias row: one leaf compiles
 faster than two in the line search of L-BFGS.
@@ -14,22 +14,18 @@ from jax import lax
 
 # Largest entry of the gradient at which L-BFGS stops; float32 noise lies near 1e-7.
 GRADIENT_TOLERANCE = 1e-6
-MOMENTUM = 0.9
-# MoCo's probe multiplies the rate by 0.1 after 60% and 80% of training.
-DECAY = 0.1
-DECAY_AT = (0.6, 0.8)
 
 
-def _logits(head: jax.Array, features: jax.Array) -> jax.Array:
+def logits(head: jax.Array, features: jax.Array) -> jax.Array:
+  """[D + 1, C] and [B, D] to [B, C]."""
   # Accelerators would round float32 products to TF32 or bf16 by default.
   return jnp.dot(features, head[:-1], precision=lax.Precision.HIGHEST) + head[-1:]
 
 
-def _cross_entropy(
-  head: jax.Array, features: jax.Array, labels: jax.Array
-) -> jax.Array:
+def cross_entropy(head: jax.Array, features: jax.Array, labels: jax.Array) -> jax.Array:
+  """Mean over the rows."""
   losses = optax.softmax_cross_entropy_with_integer_labels(
-    _logits(head, features), labels
+    logits(head, features), labels
   )
   return losses.mean()
 
@@ -63,7 +59,7 @@ def fit_logistic(
 
   def objective(head: jax.Array) -> jax.Array:
     penalty = 0.5 * regulariser * jnp.sum(head[:-1] ** 2)
-    return _cross_entropy(head, features, labels) + penalty
+    return cross_entropy(head, features, labels) + penalty
 
   optimiser = optax.lbfgs()
 
@@ -106,47 +102,6 @@ def fit_regularisers(
   )(regularisers)
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "epochs", "batch_size"))
-def fit_learning_rates(
-  features: jax.Array,
-  labels: jax.Array,
-  learning_rates: jax.Array,
-  *,
-  rng: jax.Array,
-  num_classes: int,
-  epochs: int,
-  batch_size: int,
-) -> jax.Array:
-  """One head per learning rate, all trained on the same batches, [R, D + 1, C]."""
-  rows, width = features.shape
-  # A set smaller than a batch is one batch; otherwise each epoch drops its remainder.
-  batch_size = min(batch_size, rows)
-  steps = rows // batch_size
-  schedule = optax.piecewise_constant_schedule(
-    1.0, {round(at * epochs * steps): DECAY for at in DECAY_AT}
-  )
-
-  def fit(learning_rate: jax.Array) -> jax.Array:
-    optimiser = optax.sgd(lambda step: learning_rate * schedule(step), MOMENTUM)
-
-    def step(carry: tuple, ids: jax.Array) -> tuple[tuple, None]:
-      head, state = carry
-      # Nothing here depends on the rate but the head: vmap gathers a batch once.
-      gradient = jax.grad(_cross_entropy)(head, features[ids], labels[ids])
-      updates, state = optimiser.update(gradient, state)
-      return (optax.apply_updates(head, updates), state), None
-
-    def epoch(carry: tuple, rng: jax.Array) -> tuple[tuple, None]:
-      order = jax.random.permutation(rng, rows)[: steps * batch_size]
-      return lax.scan(step, carry, order.reshape(steps, batch_size))
-
-    head = jnp.zeros((width + 1, num_classes), jnp.float32)
-    start = (head, optimiser.init(head))
-    return lax.scan(epoch, start, jax.random.split(rng, epochs))[0][0]
-
-  return jax.vmap(fit)(learning_rates)
-
-
 @jax.jit
 def _count_correct(
   heads: jax.Array, features: jax.Array, labels: jax.Array
@@ -154,10 +109,10 @@ def _count_correct(
   """Rows each head classifies correctly, [R] int32."""
 
   def count(head: jax.Array) -> jax.Array:
-    logits = _logits(head, features)
+    scores = logits(head, features)
     # The argmax of NaNs is class 0: a head that diverged must not earn its share.
-    finite = jnp.isfinite(logits).all(axis=1)
-    return jnp.sum((logits.argmax(axis=1) == labels) & finite)
+    finite = jnp.isfinite(scores).all(axis=1)
+    return jnp.sum((scores.argmax(axis=1) == labels) & finite)
 
   # One head at a time, so that only one [N, C] array of logits lives.
   return lax.map(count, heads)

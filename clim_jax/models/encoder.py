@@ -11,7 +11,11 @@ from clim_jax.models.resnet import ARCHITECTURES, ResNet
 
 class Encoded(NamedTuple):
   features: jax.Array  # pooled backbone features, [B, F] float32
+  hidden: jax.Array  # of the projection, after its ReLU, [B, H] float32
   embedding: jax.Array  # unit-norm projection, [B, D] float32
+
+
+LAYERS = Encoded._fields
 
 
 def unit_norm(x: jax.Array) -> jax.Array:
@@ -52,9 +56,10 @@ class Encoder(nn.Module):
       self.dtype,
       name="backbone",
     )(images, train=train)
-    hidden = _dense(features, self.hidden_dim, self.dtype, "projection1")
-    projected = _dense(nn.relu(hidden), self.embedding_dim, self.dtype, "projection2")
-    return Encoded(features, unit_norm(projected.astype(jnp.float32)))
+    hidden = nn.relu(_dense(features, self.hidden_dim, self.dtype, "projection1"))
+    projected = _dense(hidden, self.embedding_dim, self.dtype, "projection2")
+    embedding = unit_norm(projected.astype(jnp.float32))
+    return Encoded(features, hidden.astype(jnp.float32), embedding)
 
 
 def _dense(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:

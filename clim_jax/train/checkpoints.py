@@ -75,12 +75,7 @@ class Checkpoints:
     Raises:
       FileNotFoundError: there is no such step; names those there are.
     """
-    self._manager.wait_until_finished()
-    known = self._manager.all_steps()
-    if step not in known:
-      raise FileNotFoundError(
-        f"no checkpoint of step {step} in {self._path}; there are {sorted(known)}"
-      )
+    self._check(step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
     for name in ("positives", "centers"):
@@ -96,6 +91,40 @@ class Checkpoints:
     centers = np.asarray(restored["centers"]["rows"]) if "centers" in items else None
     bank = restored["bank"]["rows"] if like_bank is not None else None
     return Checkpoint(restored["state"], positives, centers, bank)
+
+  def restore_encoder(
+    self, step: int, role: str, sharding: jax.sharding.Sharding
+  ) -> dict[str, Any]:
+    """Parameters and running statistics alone, whatever else the state holds.
+
+    Args:
+      step: of the checkpoint.
+      role: "query" or "key".
+      sharding: of every array.
+
+    Returns:
+      "params" and "batch_stats", as flax has them.
+
+    Raises:
+      FileNotFoundError: there is no such step; names those there are.
+    """
+    self._check(step)
+    saved = self._manager.item_metadata(step)["state"].tree
+    abstract = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+      saved,
+    )
+    items = {"state": ocp.args.StandardRestore(abstract)}
+    state = self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
+    return {"params": state[f"{role}_params"], "batch_stats": state[f"{role}_stats"]}
+
+  def _check(self, step: int) -> None:
+    self._manager.wait_until_finished()
+    known = self._manager.all_steps()
+    if step not in known:
+      raise FileNotFoundError(
+        f"no checkpoint of step {step} in {self._path}; there are {sorted(known)}"
+      )
 
   def close(self) -> None:
     """Waits for the last save."""

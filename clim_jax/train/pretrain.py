@@ -20,7 +20,9 @@ from clim_jax.batch import Batch
 from clim_jax.data.diagnosis import measure_stages
 from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.evaluate.online import online_probes
 from clim_jax.experiment import Experiment, train_labels
+from clim_jax.runs import with_weights
 from clim_jax.selection.positives import Positives
 from clim_jax.train.checkpoints import Checkpoint, Checkpoints
 from clim_jax.train.counted_step import CountedStep, peak_flops
@@ -50,11 +52,8 @@ def pretrain(
     like_bank = extractor.abstract_bank() if experiment.keeps_bank else None
     start = checkpoints.restore(newest, start.state, like_bank)
     console.print(f"resuming from step {newest}")
-  elif experiment.keeps_bank:
-    # One pass before the first step, so that every row is a unit vector from then on:
-    # an epoch drops its remainder, so no number of steps is sure to visit all images.
-    bank = extractor.bank(start.state.key_params, start.state.key_stats)
-    start = start._replace(bank=bank)
+  else:
+    start = _begin(experiment, start, extractor, console)
   first_step = newest or 0
   log = None
   if jax.process_index() == 0:
@@ -68,6 +67,33 @@ def pretrain(
   if log is not None:
     log.close()
   return state
+
+
+def _begin(
+  experiment: Experiment,
+  start: Checkpoint,
+  extractor: FeatureExtractor,
+  console: Console,
+) -> Checkpoint:
+  """What precedes the first step: weights from elsewhere, the bank of the step."""
+  config, state = experiment.config, start.state
+  if config.model.weights:
+    initial = {"params": state.query_params, "batch_stats": state.query_stats}
+    filled = with_weights(config, initial, experiment.mesh, console)
+    params, stats = filled["params"], filled["batch_stats"]
+    # A step consumes its state, so the two encoders may not share arrays.
+    state = state.replace(
+      query_params=params,
+      query_stats=stats,
+      key_params=jax.tree.map(jnp.copy, params),
+      key_stats=jax.tree.map(jnp.copy, stats),
+    )
+  if not experiment.keeps_bank:
+    return start._replace(state=state)
+  # One pass before the first step, so that every row is a unit vector from then on:
+  # an epoch drops its remainder, so no number of steps is sure to visit all images.
+  bank = extractor.bank(state.key_params, state.key_stats)
+  return start._replace(state=state, bank=bank)
 
 
 class _Loop:
@@ -97,6 +123,8 @@ class _Loop:
       peak_flops=peak_flops(devices.flat[0].device_kind),
     )
     self._laps, self._diagnosed = 0, False
+    self._online_probes = online_probes(experiment)
+    self._online_figures: Scalars = {}
 
   def run(self, now: Checkpoint, step: int) -> Checkpoint:
     total = self._experiment.total_steps
@@ -165,11 +193,28 @@ class _Loop:
       pending = (step, metrics) if is_logged or last else None
       if step % every == 0 or last:
         self._checkpoints.save(step, now)
+      self._probe(step, now.state)
     if pending is not None:
       self._report(*pending)
     jax.block_until_ready(now.state)  # so that a refresh is not billed for these steps
     self._meter.pause()
     return now
+
+  def _probe(self, step: int, state: TrainState) -> None:
+    """Online probes if they are due; the next record has their figures."""
+    every = self._config.online.every_epochs * self._stream.steps_per_epoch
+    if self._online_probes is None or step % every:
+      return
+    jax.block_until_ready(state)  # so that the probes are not billed for this step
+    self._meter.pause()
+    figures = self._online_probes(state.query_params, state.query_stats)
+    epoch = step // self._stream.steps_per_epoch
+    self._online_figures = {f"online/{k}": v for k, v in figures.items()}
+    self._online_figures["online/epoch"] = epoch
+    self._progress.note(
+      f"online probes at epoch {epoch}: kNN {figures['knn_top1']:.1%}, linear "
+      f"{figures['linear_top1']:.1%}; {figures['seconds']:.1f} s"
+    )
 
   def _update(self, now: Checkpoint, batch: Batch) -> tuple[Checkpoint, Metrics]:
     """One step; the bank is given to it only if it is to keep it."""
@@ -217,7 +262,8 @@ class _Loop:
       learning_rate = float(self._learning_rate(step - 1))
       record = {"epoch": epoch, "learning_rate": learning_rate} | values | speed
       record["bad_images"] = len(self._experiment.train.stand_ins)
-      self._log.write(step, record | self._selection_figures)
+      self._log.write(step, record | self._selection_figures | self._online_figures)
+    self._online_figures = {}
 
   def _diagnose(self, wait_fraction: float) -> None:
     """Says once why the step waits, if it does; the first lap fills the pipeline."""

@@ -23,6 +23,12 @@ class TrainState:
   queue: KeyQueue
 
 
+def initial_variables(seed: int, encoder: Encoder, *, side: int) -> dict[str, Any]:
+  """ "params" and "batch_stats" of an encoder that has seen nothing."""
+  init_rng = rng.stream(jax.random.key(seed), "init")
+  return encoder.init(init_rng, jnp.zeros((1, side, side, 3)), train=False)
+
+
 def init_state(
   seed: int,
   encoder: Encoder,
@@ -33,8 +39,7 @@ def init_state(
 ) -> TrainState:
   """The state before the first step; key and query encoders are equal."""
   root = jax.random.key(seed)
-  images = jnp.zeros((1, side, side, 3))
-  variables = encoder.init(rng.stream(root, "init"), images, train=False)
+  variables = initial_variables(seed, encoder, side=side)
   params, stats = variables["params"], variables["batch_stats"]
   return TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -4,9 +4,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from clim_jax.evaluate.few_label import class_balanced_subset, few_label_probe
+from clim_jax.evaluate.few_label import few_label_probe
+from clim_jax.evaluate.label_subsets import class_balanced_subset
 
-LABELS = np.random.default_rng(0).integers(0, 5, 200).astype(np.int32)
 SETTINGS = {
   "num_classes": 10,
   "labels_per_class": 4,
@@ -21,38 +21,6 @@ def digits():
   features, labels = load_digits(return_X_y=True)
   features, labels = normalize(features).astype(np.float32), labels.astype(np.int32)
   return features[:1000], labels[:1000], features[1000:], labels[1000:]
-
-
-def _subset(seed, labels_per_class=6, labels=LABELS):
-  return class_balanced_subset(
-    labels, num_classes=5, labels_per_class=labels_per_class, seed=seed
-  )
-
-
-def test_subset_is_balanced_and_without_repeats():
-  ids = _subset(0)
-  assert ids.dtype == np.int64
-  assert len(set(ids.tolist())) == 30
-  assert np.bincount(LABELS[ids]).tolist() == [6] * 5
-
-
-def test_subset_depends_on_the_seed_alone():
-  assert _subset(0).tolist() == _subset(0).tolist()
-  assert set(_subset(0).tolist()) != set(_subset(1).tolist())
-
-
-def test_every_row_of_a_class_can_be_drawn():
-  drawn = {row for seed in range(100) for row in _subset(seed).tolist()}
-  assert drawn == set(range(200))
-
-
-def test_a_class_may_be_exhausted_but_not_exceeded():
-  labels = np.int32([0, 1, 2, 3, 4, 4, 2, 3, 1, 0, 0])
-  assert sorted(_subset(0, 2, labels)[2:]) == [1, 2, 3, 4, 5, 6, 7, 8]
-  with pytest.raises(
-    ValueError, match=r"class 1 has 2 rows.*labels_per_class 3.*lower"
-  ):
-    _subset(0, 3, labels)
 
 
 def test_probe_agrees_with_scikit_learn_on_every_draw(digits):

@@ -1,8 +1,10 @@
+import jax
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from clim_jax.evaluate.knn import weighted_knn_accuracy
+from clim_jax import sharding
+from clim_jax.evaluate.knn import knn_accuracies, nearest
 
 CLASSES = 4
 
@@ -22,14 +24,12 @@ def sets():
   return *_draw(0, 203), *_draw(1, 71)
 
 
-def _accuracy(sets, **changes):
-  settings = {
-    "num_classes": CLASSES,
-    "neighbours": 20,
-    "temperature": 0.07,
-    "block_size": 32,
-  }
-  return weighted_knn_accuracy(*sets, **(settings | changes))
+def _accuracy(sets, *, neighbours=20, temperature=0.07, devices=8, **changes):
+  settings = {"num_classes": CLASSES, "block_size": 32} | changes
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  return knn_accuracies(mesh, *sets, settings=[(neighbours, temperature)], **settings)[
+    0
+  ]
 
 
 def _brute_force(sets, *, neighbours, temperature):
@@ -55,6 +55,34 @@ def test_matches_brute_force_at_any_block_size(
   )
   assert accuracy == expected
   assert 0.3 < accuracy < 0.9  # neither chance nor trivial
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_the_number_of_devices_changes_no_figure(sets, devices):
+  for neighbours, temperature in ((1, 0.1), (60, 0.07)):
+    settings = {"neighbours": neighbours, "temperature": temperature}
+    assert _accuracy(sets, devices=devices, **settings) == _accuracy(sets, **settings)
+
+
+def test_a_grid_is_the_same_as_its_settings_one_by_one(sets):
+  grid = [(1, 0.1), (20, 0.07), (60, 0.5), (20, np.inf)]
+  together = knn_accuracies(
+    sharding.make_mesh(), *sets, num_classes=CLASSES, settings=grid, block_size=32
+  )
+  alone = [_accuracy(sets, neighbours=k, temperature=tau) for k, tau in grid]
+  assert together == alone
+  assert len(set(alone)) > 1
+
+
+def test_neighbours_are_those_of_a_sorted_product(sets):
+  train, labels, queries, _ = sets
+  found = nearest(
+    sharding.make_mesh(), train, labels, queries, neighbours=7, block_size=10
+  )
+  order = np.argsort(-(queries @ train.T), axis=1, kind="stable")[:, :7]
+  np.testing.assert_array_equal(found.labels, labels[order])
+  expected = np.take_along_axis(queries @ train.T, order, axis=1)
+  np.testing.assert_allclose(found.similarities, expected, rtol=1e-5)
 
 
 def test_every_training_row_may_be_a_neighbour(sets):

@@ -1,0 +1,83 @@
+"""Features of a folder of images, for whatever else they are wanted for."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pyarrow
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from pyarrow import parquet
+
+from clim_jax.configuration import ConfigError
+from clim_jax.data.sources import ReadError, folder_source
+from clim_jax.evaluate.features import extract
+from clim_jax.evaluate.subjects import Subject
+from clim_jax.experiment import evaluation_crop
+from clim_jax.models.resnet import feature_dim
+
+SUFFIXES = (".npz", ".parquet")
+
+
+def embed(
+  config: ConfigDict,
+  mesh: Mesh,
+  subject: Subject,
+  folder: str,
+  output: epath.Path,
+  track: Callable[[Iterable], Iterable],
+) -> tuple[int, int]:
+  """Writes features, projections and file names, a row an image.
+
+  Features are the backbone's, pooled, [N, F] float32, not normalised; projections are
+  of unit norm, [N, D] float32; files are relative to the folder, in sorted order.
+
+  Args:
+    config: that of the encoder: crop, batch size, what to do with bad images.
+    mesh: devices.
+    subject: the encoder.
+    folder: of images, or of folders of images.
+    output: `.npz` with arrays `features`, `projections` and `files`, or `.parquet`
+      with columns of these names.
+    track: shows how far it is.
+
+  Returns:
+    How many images were written, and how many could not be decoded and are left out.
+
+  Raises:
+    ConfigError: no images there, or another kind of output.
+    BadImageError: an image cannot be decoded and is not to be skipped.
+  """
+  if output.suffix not in SUFFIXES:
+    raise ConfigError(f"--output {output} must end in {' or '.join(SUFFIXES)}")
+  try:
+    source, paths = folder_source(folder, on_bad_image=config.data.on_bad_image)
+  except (ValueError, OSError, ReadError) as error:
+    raise ConfigError(f"--input: {error}") from error
+  rows = extract(
+    mesh,
+    subject,
+    source,
+    evaluation_crop(config),
+    batch_size=config.evaluation.batch_size,
+    layers=("features", "embedding"),
+    track=track,
+  )
+  # What was seen in place of a bad image is not its feature.
+  good = np.setdiff1d(np.arange(source.num_images), list(source.stand_ins))
+  files = [paths[image].removeprefix(folder.rstrip("/") + "/") for image in good]
+  width = feature_dim(config.model.backbone, config.model.width)
+  features, projections = np.split(rows[good], [width], axis=1)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  with output.open("wb") as file:
+    if output.suffix == ".npz":
+      np.savez(file, features=features, projections=projections, files=np.array(files))
+    else:
+      columns = {"files": files, "features": _lists(features)}
+      columns["projections"] = _lists(projections)
+      parquet.write_table(pyarrow.table(columns), file)
+  return len(good), len(source.stand_ins)
+
+
+def _lists(rows: np.ndarray) -> pyarrow.FixedSizeListArray:
+  return pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])

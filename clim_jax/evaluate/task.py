@@ -1,0 +1,122 @@
+"""One encoder on one labelled set at one side: what every protocol is given."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from clim_jax.data.crops import CenterCrop
+from clim_jax.data.sources import Source
+from clim_jax.evaluate.datasets import LabelledSet
+from clim_jax.evaluate.features import extract
+from clim_jax.evaluate.linear import split_rows
+from clim_jax.evaluate.results import Result
+from clim_jax.evaluate.subjects import RawPixels, Subject
+from clim_jax.models.encoder import unit_norm
+from clim_jax.models.resnet import feature_dim
+
+Track = Callable[[Iterable, str], Iterable]  # shows how far a loop is
+
+
+@dataclass(frozen=True)
+class Task:
+  mesh: Mesh
+  subject: Subject
+  data: LabelledSet
+  crop: CenterCrop
+  flip_probability: float  # of the run's own augmentation
+  config: ConfigDict  # the section `evaluation`
+  track: Track
+
+  @functools.cached_property
+  def features(self) -> tuple[np.ndarray, np.ndarray]:
+    """Of the training and the test images, unit norm, [N, F] float32 each."""
+    train, test = (
+      self.embed(self.subject, source, self.config.layer)
+      for source in (self.data.train, self.data.test)
+    )
+    return np.asarray(unit_norm(train)), np.asarray(unit_norm(test))
+
+  def embed(self, subject: Subject, source: Source, layer: str) -> np.ndarray:
+    """Features as the layer gives them, of the evaluation crops, [N, F] float32."""
+    return extract(
+      self.mesh,
+      subject,
+      source,
+      self.crop,
+      batch_size=self.config.batch_size,
+      layers=(layer,),
+      track=lambda batches: self.track(batches, f"features of {subject.name}"),
+    )
+
+  @functools.cached_property
+  def split(self) -> tuple[np.ndarray, np.ndarray]:
+    """Training images to fit a setting on, and those to judge it on."""
+    return split_rows(
+      self.data.train_labels,
+      validation_fraction=self.config.validation_fraction,
+      seed=self.config.seed,
+    )
+
+  @property
+  def side(self) -> int:
+    """Of the images that the encoder is shown."""
+    return self.subject.side(self.crop.side)
+
+  @property
+  def feature_dim(self) -> int:
+    """F, of the backbone's features."""
+    encoder = self.subject.encoder
+    if isinstance(encoder, RawPixels):
+      return self.side**2 * 3
+    return feature_dim(encoder.backbone, encoder.width)
+
+  def result(
+    self,
+    protocol: str,
+    labels: str,
+    settings: list[dict[str, Any]],
+    chosen: int,
+    stamp: dict[str, Any],
+  ) -> Result:
+    """`settings[chosen]` is the headline; each has what was tried and its figures."""
+    best = settings[chosen]
+    figures = ("top1", "validation_top1", "std", "top1_by_seed")
+    return Result(
+      dataset=self.data.name,
+      protocol=protocol,
+      labels=labels,
+      side=self.crop.side,
+      encoder=self.subject.name,
+      top1=best["top1"],
+      std=best.get("std"),
+      top1_by_seed=best.get("top1_by_seed"),
+      chosen={key: value for key, value in best.items() if key not in figures},
+      settings=settings,
+      stamp=self._stamp(len(settings)) | stamp,
+    )
+
+  def _stamp(self, num_settings: int) -> dict[str, Any]:
+    """What holds for every protocol."""
+    features = f"{self.config.encoder} encoder, {self.config.layer}"
+    if isinstance(self.subject.encoder, RawPixels):
+      features = "pixels in [0, 1]"
+    held_out = f"{self.config.validation_fraction:.0%} of the training images"
+    return {
+      "features": features,
+      "shown_side": self.side,
+      "crop": f"central {self.crop.fraction:g} of the shorter side",
+      "train_images": self.data.train.num_images,
+      "test_images": self.data.test.num_images,
+      "chosen_on": held_out if num_settings > 1 else "nothing: one setting",
+      "split_seed": self.config.seed,
+    }
+
+
+def best_of(settings: list[dict[str, Any]]) -> int:
+  """Place of the first with the highest validation accuracy; 0 if none was judged."""
+  return int(np.argmax([setting.get("validation_top1", 0.0) for setting in settings]))

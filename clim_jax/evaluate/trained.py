@@ -1,0 +1,210 @@
+"""Protocols that train on augmented images: MoCo's linear probe, fine-tuning."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from clim_jax import sharding
+from clim_jax.configuration import ConfigError
+from clim_jax.data.crops import RandomCrop
+from clim_jax.data.labelled import (
+  LabelledBatch,
+  LabelledStream,
+  batch_size_for,
+  labelled_batches,
+)
+from clim_jax.evaluate.finetune import finetune as train_network
+from clim_jax.evaluate.heads import head_accuracies
+from clim_jax.evaluate.label_subsets import fraction_subset, listed_subset
+from clim_jax.evaluate.linear_sgd import train_heads
+from clim_jax.evaluate.results import Result
+from clim_jax.evaluate.task import Task, best_of
+
+_ASPECT_RATIO = (3 / 4, 4 / 3)  # width / height
+
+
+def linear(task: Task) -> list[Result]:
+  """MoCo's linear probe, all rates and decays in one pass over the images.
+
+  The heads are fit on the images that do not judge them, and not again on all: one
+  pass is what such a probe costs.
+  """
+  config, data = task.config.linear, task.data
+  fitted, judged = task.split
+  grid = [(rate, wd) for rate in config.learning_rates for wd in config.weight_decays]
+  fitted = fitted if len(grid) > 1 else np.arange(data.train.num_images)
+  stream = _stream(task, fitted, config.batch_size, task.config.seed)
+  steps = config.epochs * stream.steps_per_epoch
+  test = task.embed(task.subject, data.test, task.config.layer)
+  heads = train_heads(
+    task.mesh,
+    task.subject,
+    _batches(task, stream, steps, f"linear probe of {task.subject.name}"),
+    settings=grid,
+    layer=task.config.layer,
+    dim=test.shape[1],
+    num_classes=data.num_classes,
+    total_steps=steps,
+  )
+  top1 = head_accuracies(heads, test, data.test_labels)
+  settings = [
+    {"learning_rate": rate, "weight_decay": wd, "top1": value}
+    for (rate, wd), value in zip(grid, top1, strict=True)
+  ]
+  if len(grid) > 1:
+    rows = task.embed(task.subject, data.train.subset(judged), task.config.layer)
+    judgements = head_accuracies(heads, rows, data.train_labels[judged])
+    for setting, value in zip(settings, judgements, strict=True):
+      setting["validation_top1"] = value
+  stamp = _training_stamp(task, config, stream) | {
+    "rate": "×0.1 at 60% and 80% of the steps",
+    "fit_on": f"{len(fitted)} of the training images",
+    "backbone": "frozen, running statistics",
+  }
+  return [task.result("linear", "all", settings, best_of(settings), stamp)]
+
+
+def finetune(task: Task) -> list[Result]:
+  """Fine-tuning on shares of the labels, over seeds; a setting is a pair of rates."""
+  config = task.config.finetune
+  lists = tuple(config.label_lists)
+  if lists and len(lists) != len(config.fractions):
+    raise ConfigError(
+      f"evaluation.finetune.label_lists has {len(lists)} files for the "
+      f"{len(config.fractions)} fractions {tuple(config.fractions)}: give one for each"
+    )
+  return [
+    _finetune_share(task, fraction, lists[place] if lists else "")
+    for place, fraction in enumerate(config.fractions)
+  ]
+
+
+def _finetune_share(task: Task, fraction: float, label_list: str) -> Result:
+  config, data = task.config.finetune, task.data
+  judges = len(config.settings) > 1
+  pool, judged = task.split
+  pool = pool if judges else np.arange(data.train.num_images)
+  subsets = {
+    seed: _label_subset(task, pool, fraction, label_list, seed) for seed in config.seeds
+  }
+  judged = np.setdiff1d(judged, subsets[config.seeds[0]]) if label_list else judged
+  settings = []
+  for rate, head_rate in config.settings:
+    runs = [
+      _finetune_once(task, ids, (rate, head_rate), seed, judged if judges else None)
+      for seed, ids in subsets.items()
+    ]
+    top1 = [run["top1"] for run in runs]
+    setting = {
+      "learning_rate": rate,
+      "head_learning_rate": head_rate,
+      "top1": float(np.mean(top1)),
+      "std": float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
+      "top1_by_seed": top1,
+    }
+    if judges:
+      values = [run["validation_top1"] for run in runs]
+      setting["validation_top1"] = float(np.mean(values))
+    settings.append(setting)
+  sizes = sorted({len(ids) for ids in subsets.values()})
+  stream = _stream(task, subsets[config.seeds[0]], config.batch_size, 0)
+  stamp = _training_stamp(task, config, stream) | {
+    "rates": "both ×0.2 at 60% and 80% of the steps",
+    "labels_used": sizes[0] if len(sizes) == 1 else sizes,
+    "subset": label_list or ("all" if fraction >= 1 else "class-balanced draw a seed"),
+    "seeds": list(config.seeds),
+    "batch_norm": "statistics of the whole batch",
+  }
+  labels = "all" if fraction >= 1 else f"{100 * fraction:g}%"
+  return task.result("finetune", labels, settings, best_of(settings), stamp)
+
+
+def _finetune_once(
+  task: Task,
+  ids: np.ndarray,
+  rates: tuple[float, float],
+  seed: int,
+  judged: np.ndarray | None,
+) -> dict[str, float]:
+  config, data = task.config.finetune, task.data
+  stream = _stream(task, ids, config.batch_size, seed)
+  steps = config.epochs * stream.steps_per_epoch
+  tuned, head = train_network(
+    task.mesh,
+    task.subject,
+    _batches(task, stream, steps, f"fine-tuning {task.subject.name}, seed {seed}"),
+    learning_rate=rates[0],
+    head_learning_rate=rates[1],
+    dim=task.feature_dim,
+    num_classes=data.num_classes,
+    total_steps=steps,
+  )
+
+  def accuracy(source: Any, labels: np.ndarray) -> float:
+    return head_accuracies(head[None], task.embed(tuned, source, "features"), labels)[0]
+
+  figures = {"top1": accuracy(data.test, data.test_labels)}
+  if judged is not None:
+    figures["validation_top1"] = accuracy(
+      data.train.subset(judged), data.train_labels[judged]
+    )
+  return figures
+
+
+def _label_subset(
+  task: Task, pool: np.ndarray, fraction: float, label_list: str, seed: int
+) -> np.ndarray:
+  """Ids of the training images whose labels are used."""
+  data = task.data
+  try:
+    if label_list:
+      listed = epath.Path(label_list).read_text().splitlines()
+      return listed_subset(listed, data.train.num_images, data.train.name)
+    return pool[
+      fraction_subset(
+        data.train_labels[pool],
+        num_classes=data.num_classes,
+        fraction=fraction,
+        seed=seed,
+      )
+    ]
+  except (ValueError, OSError) as error:
+    raise ConfigError(
+      f"evaluation.finetune, {100 * fraction:g}% of the labels: {error}"
+    ) from error
+
+
+def _stream(task: Task, ids: np.ndarray, asked: int, seed: int) -> LabelledStream:
+  size = batch_size_for(len(ids), asked, task.mesh.devices.size)
+  return LabelledStream(ids, size, seed)
+
+
+def _batches(
+  task: Task, stream: LabelledStream, steps: int, what: str
+) -> Iterator[LabelledBatch]:
+  crop = RandomCrop(task.side, tuple(task.config.crop_scale), _ASPECT_RATIO)
+  batches = labelled_batches(
+    task.data.train,
+    task.data.train_labels,
+    stream,
+    crop,
+    steps=steps,
+    flip_probability=task.flip_probability,
+    rows=sharding.process_rows(task.mesh, stream.batch_size),
+  )
+  numbers = task.track(range(steps), what)
+  return (batch for _, batch in zip(numbers, batches, strict=True))
+
+
+def _training_stamp(task: Task, config: Any, stream: LabelledStream) -> dict[str, Any]:
+  low, high = task.config.crop_scale
+  return {
+    "optimizer": "SGD, momentum 0.9",
+    "epochs": config.epochs,
+    "steps": config.epochs * stream.steps_per_epoch,
+    "batch_size": stream.batch_size,
+    "augmentation": f"random resized crop {low:g}–{high:g}, "
+    f"flip with probability {task.flip_probability:g}",
+  }

@@ -1,0 +1,99 @@
+"""What a run has left: its config and its encoder."""
+
+from typing import Any, NamedTuple
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from clim_jax import configuration, sharding
+from clim_jax.configuration import ConfigError
+from clim_jax.evaluate.subjects import Subject
+from clim_jax.experiment import init_variables, make_encoder
+from clim_jax.train.checkpoints import Checkpoints
+from clim_jax.weights.error import WeightsError
+from clim_jax.weights.foreign import load_weights
+
+
+class Trained(NamedTuple):
+  """An encoder and where it comes from."""
+
+  subject: Subject
+  config: ConfigDict  # of its training, with the free sections of the one given
+  step: int | None  # None for weights from elsewhere
+  origin: str
+
+  def about(self) -> dict[str, Any]:
+    """What `evaluation.json` says of it."""
+    return {"origin": self.origin, "step": self.step, "config": self.config.name}
+
+
+def open_trained(
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, console: Console
+) -> Trained:
+  """The encoder of the run in `workdir`, or of the file `model.weights`.
+
+  Raises:
+    ConfigError: there is neither; or the file does not fit the config.
+  """
+  if not config.model.weights or (workdir / "config.json").exists():
+    return open_run(config, workdir, mesh)
+  path = epath.Path(config.model.weights)
+  variables = with_weights(config, init_variables(config, mesh), mesh, console)
+  name = path.name.split(".")[0]
+  subject = Subject(name, make_encoder(config, groups=1), variables)
+  return Trained(subject, config, None, str(path))
+
+
+def open_run(config: ConfigDict, workdir: epath.Path, mesh: Mesh) -> Trained:
+  """The encoder of a checkpoint; `config.evaluation` says of which.
+
+  Raises:
+    ConfigError: there is no run, or no such checkpoint.
+  """
+  saved = workdir / "config.json"
+  if not saved.exists():
+    raise ConfigError(
+      f"{workdir} holds no run: {saved} does not exist; give the --workdir of a run, "
+      "or weights by --config.model.weights=FILE"
+    )
+  config = configuration.restore_into(config, saved)
+  evaluation = config.evaluation
+  path = epath.Path(evaluation.checkpoint or workdir / "checkpoints")
+  if not path.is_dir():
+    raise ConfigError(f"there are no checkpoints in {path}; set evaluation.checkpoint")
+  checkpoints = Checkpoints(path)
+  step = checkpoints.newest() if evaluation.step < 0 else evaluation.step
+  if step is None:
+    raise ConfigError(f"{path} holds no checkpoint yet")
+  try:
+    variables = checkpoints.restore_encoder(
+      step, evaluation.encoder, sharding.replicated(mesh)
+    )
+  except FileNotFoundError as error:
+    raise ConfigError(f"evaluation.step: {error}") from error
+  finally:
+    checkpoints.close()
+  subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
+  return Trained(subject, config, step, str(path / str(step)))
+
+
+def with_weights(
+  config: ConfigDict, variables: dict[str, Any], mesh: Mesh, console: Console
+) -> dict[str, Any]:
+  """`variables` with what the file `model.weights` holds of them, on every device.
+
+  Raises:
+    ConfigError: the file cannot be read, or is of another network.
+  """
+  path, host = config.model.weights, jax.device_get(variables)
+  try:
+    loaded = load_weights(path, host["params"], host["batch_stats"])
+  except WeightsError as error:
+    raise ConfigError(f"model.weights: {error}") from error
+  parts = "backbone and projection" if loaded.projection else "backbone alone"
+  console.print(f"weights of {path}: layout of {loaded.layout}, {parts}")
+  filled = {"params": loaded.params, "batch_stats": loaded.batch_stats}
+  return jax.device_put(filled, sharding.replicated(mesh))

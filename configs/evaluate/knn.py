@@ -1,0 +1,18 @@
+"""Weighted kNN over a grid of k and temperature, on a run or on weights.
+
+python main.py --mode=evaluate --config=configs/evaluate/knn.py --workdir=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  evaluation = config.evaluation
+  evaluation.name = "knn"
+  evaluation.protocols = ("knn",)
+  evaluation.knn.neighbours = (1, 5, 10, 20, 50, 100, 200)
+  evaluation.knn.temperatures = (0.03, 0.07, 0.1)
+  return config

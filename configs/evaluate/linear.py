@@ -1,0 +1,19 @@
+"""The linear probe: MoCo's by SGD with crops and flips, and the quick one beside it.
+
+python main.py --mode=evaluate --config=configs/evaluate/linear.py --workdir=DIR
+
+MoCo's own setting is --config.evaluation.linear.learning_rates='(30.0,)' and
+--config.evaluation.linear.weight_decays='(0.0,)'; then nothing is held out.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  evaluation = config.evaluation
+  evaluation.name = "linear"
+  evaluation.protocols = ("linear_cached", "linear")
+  return config

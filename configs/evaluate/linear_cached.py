@@ -1,0 +1,16 @@
+"""The quick linear probe: logistic regression on features computed once.
+
+python main.py --mode=evaluate --config=configs/evaluate/linear_cached.py --workdir=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  evaluation = config.evaluation
+  evaluation.name = "linear_cached"
+  evaluation.protocols = ("linear_cached", "few_label")
+  return config

@@ -1,0 +1,20 @@
+"""Fine-tuning with 1% and 10% of the labels, mean and deviation over three draws.
+
+python main.py --mode=evaluate --config=configs/evaluate/semi_supervised.py \
+  --workdir=DIR
+
+With ImageNet, give SimCLR's lists:
+  --config.evaluation.finetune.label_lists="('1percent.txt','10percent.txt')"
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+  config = base.get_config()
+  evaluation = config.evaluation
+  evaluation.name = "semi_supervised"
+  evaluation.protocols = ("finetune",)
+  return config

@@ -1,0 +1,53 @@
+"""Whole runs in seconds: any config, shrunk, on random images."""
+
+import json
+import pathlib
+
+from clim_jax import configuration, launch
+
+ROOT = pathlib.Path(__file__).parent.parent
+IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
+
+
+def small(name, path, **changes):
+  """A config shrunk to two epochs of two steps; the second epoch has positives.
+
+  Without the draws of the augmentations and without test images, and so without
+  evaluation: they would take most of the compile time.
+  """
+  config = configuration.load(str(ROOT / "configs" / f"{name}.py"))
+  config.epochs, config.batch_size = 2, 16
+  config.data.update(source="npz", path=str(path), test_fraction=0.0)
+  config.data.test_path = ""
+  config.views.sides = tuple(8 - side for side in range(len(config.views.sides)))
+  config.views.evaluation_side = 8
+  config.augment.update(jitter_probability=0.0, blur_probability=0.0)
+  config.model.update(backbone="resnet_small", width=2, batch_norm_groups=8)
+  config.model.update(hidden_dim=8, embedding_dim=4)
+  config.moco.queue_size = 32
+  config.selection.update(num_neighbours=6, num_centers=3, warmup_epochs=1)
+  config.selection.kmeans_iterations = 2
+  config.log.update(every_steps=1, tensorboard=False)
+  config.checkpoint.every_epochs = 1
+  shrink_evaluation(config.evaluation)
+  for key, value in changes.items():
+    section, name = key.split("__")
+    config[section][name] = value
+  return config
+
+
+def shrink_evaluation(evaluation):
+  """Batches for eight devices, few settings, few steps."""
+  evaluation.batch_size = 16
+  evaluation.knn.neighbours = (1, 5)
+  evaluation.linear_cached.update(regularisers=(1e-4, 1e-2), iterations=5)
+  evaluation.few_label.update(counts=(1,), seeds=(0, 1))
+  evaluation.linear.update(epochs=2, batch_size=16, learning_rates=(0.1, 1.0))
+  evaluation.finetune.update(epochs=2, batch_size=16, seeds=(0, 1))
+  evaluation.finetune.settings = ((0.01, 0.1), (0.1, 1.0))
+  evaluation.raw_pixel_side = 6
+
+
+def run(config, workdir, mode="pretrain"):
+  launch.run(config, mode, workdir)
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]

@@ -1,0 +1,145 @@
+"""Features and weights that leave a run, and weights that enter one."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from small_run import ROOT, run, shrink_evaluation, small
+
+from clim_jax import configuration, launch, sharding
+from clim_jax.configuration import ConfigError
+from clim_jax.evaluate.subjects import apply
+from clim_jax.launch import Files
+from clim_jax.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def workdir(arrays, tmp_path_factory):
+  path = tmp_path_factory.mktemp("runs") / "first"
+  run(small("base", arrays, selection__rule="none"), path)
+  return path
+
+
+@pytest.fixture
+def images(tmp_path):
+  """19 images in two folders, already of the evaluation's side."""
+  rng = np.random.default_rng(0)
+  for index in range(19):
+    path = tmp_path / "images" / f"c{index % 2}" / f"{index:02}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+  return tmp_path / "images"
+
+
+def asked(**changes):
+  config = configuration.load(str(ROOT / "configs" / "base.py"))
+  shrink_evaluation(config.evaluation)
+  config.evaluation.update(changes)
+  return config
+
+
+def variables_of(workdir, role="query"):
+  trained = open_run(asked(encoder=role), workdir, sharding.make_mesh())
+  return trained.subject.encoder, jax.device_get(trained.subject.variables)
+
+
+def test_embedding_gives_features_projections_and_names(workdir, images, tmp_path):
+  for suffix in ("npz", "parquet"):
+    files = Files(str(images), str(tmp_path / f"out.{suffix}"))
+    launch.run(asked(), "embed", workdir, files)
+  with np.load(tmp_path / "out.npz") as arrays:
+    found = dict(arrays)
+  assert found["files"].tolist()[:2] == ["c0/00.png", "c0/02.png"]
+  paths = [images / name for name in found["files"]]
+  pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+  encoder, variables = variables_of(workdir)
+  for name, layer in (("features", "features"), ("projections", "embedding")):
+    expected, _ = apply(encoder, variables, pixels, layer=layer)
+    np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+  table = parquet.read_table(tmp_path / "out.parquet")
+  assert table["files"].to_pylist() == found["files"].tolist()
+  for name in ("features", "projections"):
+    np.testing.assert_array_equal(np.stack(table[name].to_numpy()), found[name])
+
+
+def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
+  workdir, images, arrays, tmp_path
+):
+  (images / "c0" / "00.png").write_bytes(b"no image")
+  skipping = tmp_path / "skipping"
+  config = small("base", arrays, selection__rule="none", data__on_bad_image="skip")
+  config.epochs = 1
+  run(config, skipping)
+  launch.run(asked(), "embed", skipping, Files(str(images), str(tmp_path / "out.npz")))
+  with np.load(tmp_path / "out.npz") as found:
+    assert len(found["features"]) == 18
+    assert "c0/00.png" not in found["files"]
+
+
+@pytest.mark.parametrize(
+  ("mode", "files", "message"),
+  [
+    ("embed", Files("", "out.npz"), "--input=FOLDER"),
+    ("embed", Files("nowhere", "out.npz"), "'nowhere' does not exist"),
+    ("embed", Files("nowhere", "out.csv"), r"must end in \.npz or \.parquet"),
+    ("export", Files(output="x"), r"--format=torchvision\|timm"),
+    ("export", Files(output="x", format="keras"), "'keras' is unknown"),
+    ("export", Files(output="x", format="timm"), "Export torchvision or onnx"),
+  ],
+)
+def test_what_cannot_be_written_is_said(mode, files, message, workdir):
+  with pytest.raises(ConfigError, match=message):
+    launch.run(asked(), mode, workdir, files)
+
+
+def test_an_export_evaluates_as_the_run_it_came_from(workdir, arrays, tmp_path):
+  exported = tmp_path / "first.safetensors"
+  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  config = small("base", arrays, model__weights=str(exported))
+  config.data.test_path = str(arrays)
+  config.evaluation.protocols = ("knn", "linear_cached")
+  config.evaluation.references = ()
+  launch.run(config, "evaluate", tmp_path)
+  config.evaluation.datasets = (f"npz:{arrays},{arrays}",)
+  launch.run(config, "evaluate", workdir)
+  of_file, of_run = (
+    [
+      row["settings"]
+      for row in json.loads((path / "evaluation.json").read_text())["results"]
+    ]
+    for path in (tmp_path, workdir)
+  )
+  assert of_file == of_run
+
+
+def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
+  exported = tmp_path / "first.safetensors"
+  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  config = small("base", arrays, selection__rule="none")
+  config.model.weights = str(exported)
+  config.optimizer.learning_rate = 0.0
+  config.seed = 7
+  run(config, tmp_path / "second")
+  for role in ("query", "key"):
+    _, started = variables_of(tmp_path / "second", role)
+    _, origin = variables_of(workdir)
+    same = jax.tree.map(
+      np.array_equal, started["params"]["backbone"], origin["params"]["backbone"]
+    )
+    assert all(jax.tree.leaves(same))
+  # The file has no projection: that of the new seed stays.
+  kernels = [v["params"]["projection1"]["kernel"] for v in (started, origin)]
+  assert (kernels[0] != kernels[1]).any()
+
+
+def test_weights_of_another_network_are_refused_before_training(
+  workdir, arrays, tmp_path
+):
+  exported = tmp_path / "first.safetensors"
+  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  config = small("base", arrays, model__weights=str(exported), model__width=4)
+  with pytest.raises(ConfigError, match=r"model\.weights.*width 2.*width 4"):
+    run(config, tmp_path / "second")
