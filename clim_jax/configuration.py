@@ -5,13 +5,15 @@ import importlib.util
 import itertools
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
 
 # Keys that may change between the sessions of one run: they do not shape training.
 _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
+# Those of a run that is looked at again, perhaps on other images.
+_MAY_DIFFER = [[section] for section in (*_FREE_SECTIONS, "data")]
 
 
 class ConfigError(ValueError):
@@ -28,6 +30,20 @@ def load(path: str) -> ConfigDict:
   return module.get_config()
 
 
+class Given(NamedTuple):
+  """What a command line says itself, apart from defaults."""
+
+  config_file: bool  # whether it names a config
+  keys: tuple[str, ...]  # that it overrides, such as "evaluation.step"
+
+
+def given(arguments: Sequence[str]) -> Given:
+  """Of the arguments of a command line."""
+  names = [argument.lstrip("-").split("=", 1)[0] for argument in arguments]
+  keys = tuple(n.removeprefix("config.") for n in names if n.startswith("config."))
+  return Given("config" in names, keys)
+
+
 def check_override_keys(arguments: Sequence[str], *, default_path: str) -> None:
   """Raises ConfigError for a `--config.some.key` that the config has not.
 
@@ -36,9 +52,8 @@ def check_override_keys(arguments: Sequence[str], *, default_path: str) -> None:
     default_path: the config if they do not.
   """
   known = flatten(load(_config_path(arguments, default_path)))
-  for argument in arguments:
-    key = argument.lstrip("-").split("=", 1)[0].removeprefix("config.")
-    if not argument.lstrip("-").startswith("config.") or key in known:
+  for key in given(arguments).keys:
+    if key in known:
       continue
     # A key of a wrong section is still found by its last part.
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
@@ -89,15 +104,36 @@ def differences(config: ConfigDict, path: epath.Path) -> list[str]:
   ]
 
 
-def restore_into(config: ConfigDict, path: epath.Path) -> ConfigDict:
-  """The saved config, with this one's free sections: what an evaluation runs on.
+WHOLE_CONFIG = Given(config_file=True, keys=())
 
-  Keys that an older version did not save have this config's values.
+
+def restore_into(
+  config: ConfigDict, path: epath.Path, said: Given = WHOLE_CONFIG
+) -> ConfigDict:
+  """The saved config of a run, with what may differ when it is looked at again.
+
+  That are the free sections, if a config was named, and overrides of them, of `data`
+  and of the evaluation crop. Keys that an older version did not save have this
+  config's values.
+
+  Raises:
+    ConfigError: an override of what the run was trained with.
   """
   saved = ConfigDict(json.loads(path.read_text()))
   _fill(saved, config)
-  for section in _FREE_SECTIONS:
-    saved[section] = config[section]
+  if said.config_file:
+    for section in _FREE_SECTIONS:
+      saved[section] = config[section]
+  for key in said.keys:
+    *sections, name = key.split(".")
+    if not (key.startswith("views.evaluation_") or sections[:1] in _MAY_DIFFER):
+      raise ConfigError(
+        f"{key} cannot be overridden: it is what the run of {path} was trained with"
+      )
+    source, target = config, saved
+    for section in sections:
+      source, target = source[section], target[section]
+    target[name] = source[name]
   return saved
 
 

@@ -10,10 +10,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from clim_jax import configuration, limits, sharding
-from clim_jax.configuration import ConfigError
+from clim_jax import configuration, sharding
+from clim_jax.configuration import WHOLE_CONFIG, ConfigError, Given
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
+from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.evaluate.report import judge
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import make_encoder, open_experiment
@@ -33,22 +34,23 @@ def join_processes(
   jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
-class Files(NamedTuple):
-  """What embedding and exporting read and write."""
+class Request(NamedTuple):
+  """What is asked for besides the config."""
 
   input: str = ""  # a folder of images
   output: str = ""
   format: str = ""
+  said: Given = WHOLE_CONFIG  # by the command line, of a run that is looked at again
 
 
-_NO_FILES = Files()
+_PLAIN = Request()
 
 
 def run(
   config: ConfigDict,
   mode: str,
   workdir: epath.Path,
-  files: Files = Files(),  # noqa: B008
+  request: Request = _PLAIN,
 ) -> None:
   """Does what the mode says; after pretraining comes an evaluation.
 
@@ -58,7 +60,7 @@ def run(
     mode: one of MODES.
     workdir: where a run lives. Without one there, `model.weights` takes its place in
       all modes but pretraining.
-    files: for embed and export.
+    request: files of embed and export, and what the command line said.
 
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
@@ -67,11 +69,11 @@ def run(
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE))
   console = Console(quiet=jax.process_index() != 0)
-  _MODES[mode](config, workdir, console, files)
+  _MODES[mode](config, workdir, console, request)
 
 
 def _pretrain(
-  config: ConfigDict, workdir: epath.Path, console: Console, _: Files
+  config: ConfigDict, workdir: epath.Path, console: Console, _: Request
 ) -> None:
   saved = workdir / "config.json"
   if saved.exists():
@@ -102,56 +104,58 @@ def _pretrain(
   }
   subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
   step = int(state.step)
-  trained = Trained(subject, config, step, str(workdir / "checkpoints" / str(step)))
+  origin = str(workdir / "checkpoints" / str(step))
+  trained = Trained(subject, config, step, origin, has_projection=True)
   sets = evaluation_sets(config, (experiment.train, experiment.test))
   judge(trained, sets, workdir, console)
 
 
 def _evaluate(
-  config: ConfigDict, workdir: epath.Path, console: Console, _: Files
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
   mesh = sharding.make_mesh()
-  limits.check_evaluation(config, devices=mesh.devices.size)
-  trained = open_trained(config, workdir, mesh, console)
+  trained = open_trained(config, workdir, mesh, console, request.said)
+  check_evaluation(trained.config, devices=mesh.devices.size)
   judge(trained, evaluation_sets(trained.config), workdir, console)
 
 
 def _embed(
-  config: ConfigDict, workdir: epath.Path, console: Console, files: Files
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
-  if not files.input or not files.output:
+  if not request.input or not request.output:
     raise ConfigError("say what to embed and where to: --input=FOLDER --output=FILE")
   mesh = sharding.make_mesh()
-  limits.check_evaluation(config, devices=mesh.devices.size)
-  trained = open_trained(config, workdir, mesh, console)
+  trained = open_trained(config, workdir, mesh, console, request.said)
+  check_evaluation(trained.config, devices=mesh.devices.size)
   written, left_out = embed(
-    trained.config,
+    trained,
     mesh,
-    trained.subject,
-    files.input,
-    epath.Path(files.output),
+    request.input,
+    epath.Path(request.output),
     lambda batches: track(
       batches, "embed", console=console, transient=True, disable=not console.is_terminal
     ),
   )
   note = f", {left_out} that cannot be decoded are left out" if left_out else ""
-  console.print(f"{written} images embedded{note}: {files.output}", soft_wrap=True)
+  console.print(f"{written} images embedded{note}: {request.output}", soft_wrap=True)
 
 
 def _export(
-  config: ConfigDict, workdir: epath.Path, console: Console, files: Files
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
-  if not files.format or not files.output:
+  if not request.format or not request.output:
     raise ConfigError(
       f"say what to export and where to: --format={'|'.join(FORMATS)} --output=PATH"
     )
-  trained = open_trained(config, workdir, sharding.make_mesh(), console)
+  trained = open_trained(config, workdir, sharding.make_mesh(), console, request.said)
+  if jax.process_index() != 0:
+    return
   model, views = trained.config.model, trained.config.views
   data, variables = trained.config.data, jax.device_get(trained.subject.variables)
   try:
     export(
-      files.format,
-      files.output,
+      request.format,
+      request.output,
       variables["params"],
       variables["batch_stats"],
       Network(model.backbone, model.stem, model.width),
@@ -164,10 +168,10 @@ def _export(
     )
   except WeightsError as error:
     raise ConfigError(str(error)) from error
-  console.print(f"{trained.origin} exported to {files.output}", soft_wrap=True)
+  console.print(f"{trained.origin} exported to {request.output}", soft_wrap=True)
 
 
-_MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Files], None]] = {
+_MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Request], None]] = {
   "pretrain": _pretrain,
   "evaluate": _evaluate,
   "embed": _embed,

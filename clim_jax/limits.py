@@ -5,10 +5,8 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from clim_jax.configuration import ConfigError
-from clim_jax.evaluate.results import PROTOCOLS
-from clim_jax.evaluate.subjects import REFERENCES
+from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.mixture import MIXTURES
-from clim_jax.models.encoder import LAYERS
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
 from clim_jax.selection.bank import BANKS
 from clim_jax.selection.positives import RULES
@@ -24,44 +22,6 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   _check_ranges(config)
   _check_selection(config, devices)
   check_evaluation(config, devices=devices)
-
-
-def check_evaluation(config: ConfigDict, *, devices: int) -> None:
-  """Raises ConfigError for an evaluation that cannot work on this many devices."""
-  evaluation = config.evaluation
-  sizes = {
-    "batch_size": evaluation.batch_size,
-    "linear.batch_size": evaluation.linear.batch_size,
-    "finetune.batch_size": evaluation.finetune.batch_size,
-  }
-  for key, size in sizes.items():
-    if size < 1 or size % devices:
-      raise ConfigError(f"evaluation.{key} {size} must divide by {devices} devices")
-  choices = {
-    "protocols": (evaluation.protocols, PROTOCOLS),
-    "references": (evaluation.references, REFERENCES),
-    "layer": ((evaluation.layer,), LAYERS),
-    "encoder": ((evaluation.encoder,), ("query", "key")),
-  }
-  for key, (values, allowed) in choices.items():
-    for value in values:
-      if value not in allowed:
-        raise ConfigError(
-          f"evaluation.{key} {value!r} must be one of {', '.join(allowed)}"
-        )
-  needed = {
-    "knn.neighbours": evaluation.knn.neighbours,
-    "knn.temperatures": evaluation.knn.temperatures,
-    "linear.learning_rates": evaluation.linear.learning_rates,
-    "linear.weight_decays": evaluation.linear.weight_decays,
-    "linear_cached.regularisers": evaluation.linear_cached.regularisers,
-    "few_label.seeds": evaluation.few_label.seeds,
-    "finetune.seeds": evaluation.finetune.seeds,
-    "finetune.settings": evaluation.finetune.settings,
-  }
-  for key, values in needed.items():
-    if not values:
-      raise ConfigError(f"evaluation.{key} is empty: give at least one value")
 
 
 def check_against_data(config: ConfigDict, num_images: int) -> None:
@@ -190,7 +150,6 @@ def _check_ranges(config: ConfigDict) -> None:
     "online.neighbours": (positive, "> 0"),
     "checkpoint.every_epochs": (positive, "> 0"),
     "data.test_fraction": (lambda value: 0 <= value < 1, "in [0, 1)"),
-    "evaluation.validation_fraction": (lambda value: 0 < value < 1, "in (0, 1)"),
     "views.evaluation_fraction": (lambda value: 0 < value <= 1, "in (0, 1]"),
   }
   for key, (holds, limit) in ranges.items():

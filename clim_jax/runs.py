@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from clim_jax import configuration, sharding
-from clim_jax.configuration import ConfigError
+from clim_jax.configuration import ConfigError, Given
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import init_variables, make_encoder
 from clim_jax.train.checkpoints import Checkpoints
@@ -21,33 +21,55 @@ class Trained(NamedTuple):
   """An encoder and where it comes from."""
 
   subject: Subject
-  config: ConfigDict  # of its training, with the free sections of the one given
+  config: ConfigDict  # of its training, with what may differ now
   step: int | None  # None for weights from elsewhere
   origin: str
+  has_projection: bool  # False: that of a file without one is random
 
   def about(self) -> dict[str, Any]:
     """What `evaluation.json` says of it."""
-    return {"origin": self.origin, "step": self.step, "config": self.config.name}
+    encoder = None if self.step is None else self.config.evaluation.encoder
+    return {
+      "origin": self.origin,
+      "step": self.step,
+      "encoder": encoder,
+      "config": self.config.name,
+      "pixel_mean": list(self.config.data.pixel_mean),
+      "pixel_std": list(self.config.data.pixel_std),
+    }
 
 
 def open_trained(
-  config: ConfigDict, workdir: epath.Path, mesh: Mesh, console: Console
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, console: Console, said: Given
 ) -> Trained:
   """The encoder of the run in `workdir`, or of the file `model.weights`.
 
   Raises:
-    ConfigError: there is neither; or the file does not fit the config.
+    ConfigError: there is neither, or both; or the file does not fit the config.
   """
-  if not config.model.weights or (workdir / "config.json").exists():
-    return open_run(config, workdir, mesh)
+  if not config.model.weights:
+    return open_run(config, workdir, mesh, said)
+  if (workdir / "config.json").exists():
+    raise ConfigError(
+      f"{workdir} holds a run and model.weights is {config.model.weights!r}: give "
+      "another --workdir to judge the file, or no model.weights to judge the run"
+    )
   path = epath.Path(config.model.weights)
-  variables = with_weights(config, init_variables(config, mesh), mesh, console)
+  initial = init_variables(config, mesh)
+  variables, has_projection = with_weights(config, initial, mesh, console)
+  if not has_projection and config.evaluation.layer != "features":
+    raise ConfigError(
+      f"evaluation.layer {config.evaluation.layer!r} is of the projection, which "
+      f"{path} has not, or of other widths: set it to 'features'"
+    )
   name = path.name.split(".")[0]
   subject = Subject(name, make_encoder(config, groups=1), variables)
-  return Trained(subject, config, None, str(path))
+  return Trained(subject, config, None, str(path), has_projection)
 
 
-def open_run(config: ConfigDict, workdir: epath.Path, mesh: Mesh) -> Trained:
+def open_run(
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, said: Given
+) -> Trained:
   """The encoder of a checkpoint; `config.evaluation` says of which.
 
   Raises:
@@ -59,7 +81,7 @@ def open_run(config: ConfigDict, workdir: epath.Path, mesh: Mesh) -> Trained:
       f"{workdir} holds no run: {saved} does not exist; give the --workdir of a run, "
       "or weights by --config.model.weights=FILE"
     )
-  config = configuration.restore_into(config, saved)
+  config = configuration.restore_into(config, saved, said)
   evaluation = config.evaluation
   path = epath.Path(evaluation.checkpoint or workdir / "checkpoints")
   if not path.is_dir():
@@ -77,13 +99,16 @@ def open_run(config: ConfigDict, workdir: epath.Path, mesh: Mesh) -> Trained:
   finally:
     checkpoints.close()
   subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
-  return Trained(subject, config, step, str(path / str(step)))
+  return Trained(subject, config, step, str(path / str(step)), has_projection=True)
 
 
 def with_weights(
   config: ConfigDict, variables: dict[str, Any], mesh: Mesh, console: Console
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
   """`variables` with what the file `model.weights` holds of them, on every device.
+
+  Returns:
+    The variables, and whether the file had a projection that fits.
 
   Raises:
     ConfigError: the file cannot be read, or is of another network.
@@ -94,6 +119,12 @@ def with_weights(
   except WeightsError as error:
     raise ConfigError(f"model.weights: {error}") from error
   parts = "backbone and projection" if loaded.projection else "backbone alone"
-  console.print(f"weights of {path}: layout of {loaded.layout}, {parts}")
+  unused = len(loaded.ignored)
+  ignored = f"; {unused} tensors have no use here" if unused else ""
+  console.print(
+    f"weights of {path}: layout of {loaded.layout}, {parts}{ignored}",
+    highlight=False,
+    soft_wrap=True,
+  )
   filled = {"params": loaded.params, "batch_stats": loaded.batch_stats}
-  return jax.device_put(filled, sharding.replicated(mesh))
+  return jax.device_put(filled, sharding.replicated(mesh)), loaded.projection

@@ -139,7 +139,8 @@ def get_config() -> ConfigDict:
   evaluation.encoder = "query"  # query | key
   evaluation.layer = "features"  # features (pooled backbone) | hidden | embedding
   evaluation.batch_size = 256
-  evaluation.sides = ()  # of the images shown, pixels; (): views.evaluation_side
+  # Sides of the images shown, as multiples of views.evaluation_side.
+  evaluation.scales = (1.0,)
   # "npz:TRAIN[,TEST]", "folder:ROOT", "tfds:NAME" or "digits"; (): the run's own data
   evaluation.datasets = ()
   evaluation.compare = ()  # workdirs of other runs, put through the same
@@ -162,6 +163,7 @@ def get_config() -> ConfigDict:
   few_label.counts = (1, 2, 10)  # labels a class
   few_label.seeds = (0, 1, 2, 3, 4)
   few_label.regulariser = 1e-3  # fixed: no label is left to choose with
+  few_label.iterations = 200  # at most
 
   linear = evaluation.linear = ConfigDict()  # MoCo's: SGD on random crops and flips
   linear.epochs = 100

@@ -28,4 +28,5 @@ def get_config() -> ConfigDict:
   config.evaluation.raw_pixel_side = 16
   config.evaluation.linear_cached.regularisers = (1e-6, 1e-5, 1e-4, 1e-3)
   config.evaluation.linear_cached.iterations = 100
+  config.evaluation.few_label.iterations = 100
   return config

@@ -17,4 +17,5 @@ def get_config() -> ConfigDict:
   config.log.every_steps = 5
   config.checkpoint.every_epochs = 2
   config.evaluation.linear_cached.iterations = 50
+  config.evaluation.few_label.iterations = 50
   return config

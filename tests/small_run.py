@@ -7,6 +7,7 @@ from clim_jax import configuration, launch
 
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
+TEST_IMAGES = 25
 
 
 def small(name, path, **changes):
@@ -41,7 +42,7 @@ def shrink_evaluation(evaluation):
   evaluation.batch_size = 16
   evaluation.knn.neighbours = (1, 5)
   evaluation.linear_cached.update(regularisers=(1e-4, 1e-2), iterations=5)
-  evaluation.few_label.update(counts=(1,), seeds=(0, 1))
+  evaluation.few_label.update(counts=(1,), seeds=(0, 1), iterations=5)
   evaluation.linear.update(epochs=2, batch_size=16, learning_rates=(0.1, 1.0))
   evaluation.finetune.update(epochs=2, batch_size=16, seeds=(0, 1))
   evaluation.finetune.settings = ((0.01, 0.1), (0.1, 1.0))

@@ -2,15 +2,30 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import CLASSES, ROOT, SIDE, run, shrink_evaluation, small
+from small_run import (
+  CLASSES,
+  ROOT,
+  SIDE,
+  TEST_IMAGES,
+  run,
+  shrink_evaluation,
+  small,
+)
+from tiny_subject import mesh, subject
 
 from clim_jax import configuration, launch
-from clim_jax.configuration import ConfigError
+from clim_jax.configuration import ConfigError, Given
+from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.labelled import LabelledStream, labelled_batches
+from clim_jax.data.sources import ArraySource, folder_source
 from clim_jax.evaluate import evaluation
+from clim_jax.evaluate.datasets import labelled_set
+from clim_jax.evaluate.features import extract
 from clim_jax.evaluate.results import PROTOCOLS, Result
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
@@ -24,12 +39,18 @@ def workdir(arrays, tmp_path_factory):
   return path
 
 
-def protocol(name, arrays, **changes):
-  """A config of configs/evaluate, shrunk; its run had no test images."""
+@pytest.fixture(scope="module")
+def own(arrays, held_out_arrays):
+  """The sets of a run that had no test images."""
+  return (f"npz:{arrays},{held_out_arrays}",)
+
+
+def protocol(name, datasets, **changes):
+  """A config of configs/evaluate, shrunk."""
   config = configuration.load(str(ROOT / "configs" / "evaluate" / f"{name}.py"))
   shrink_evaluation(config.evaluation)
-  config.evaluation.sides = (8, 6) if name == "scale" else ()
-  config.evaluation.datasets = (f"npz:{arrays},{arrays}",)
+  config.evaluation.scales = (1.0, 0.75) if name == "scale" else (1.0,)
+  config.evaluation.datasets = datasets
   config.evaluation.update(changes)
   return config
 
@@ -40,108 +61,208 @@ def results(workdir, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_protocol_judges_the_run_and_both_references(name, workdir, arrays):
-  config = protocol(name, arrays)
+def test_every_protocol_judges_the_run_and_both_references(name, workdir, own):
+  config = protocol(name, own)
   launch.run(config, "evaluate", workdir)
   rows = results(workdir, name)
   assert {row["encoder"] for row in rows} == {"first", "untrained", "raw_pixels"}
   assert {row["protocol"] for row in rows} == set(config.evaluation.protocols)
   for row in rows:
     assert set(row) == {field.name for field in dataclasses.fields(Result)}
-    # A multiple of one test image; the mean over two draws, of half of one.
     assert 0 <= row["top1"] <= 1
-    assert row["top1"] * 38 * 2 == pytest.approx(round(row["top1"] * 38 * 2))
-    assert row["stamp"]["test_images"] == 38
+    # A multiple of one test image; the mean over two draws, of half of one.
+    images = row["top1"] * TEST_IMAGES * 2
+    assert images == pytest.approx(round(images))
+    assert row["stamp"]["test_images"] == TEST_IMAGES
     judged = [setting.get("validation_top1") for setting in row["settings"]]
     best = row["settings"][int(np.argmax(judged)) if len(judged) > 1 else 0]
     assert best["top1"] == row["top1"]
     assert row["chosen"].items() <= best.items()
 
 
+def test_test_labels_play_no_part_in_any_choice(
+  workdir, own, held_out_arrays, tmp_path
+):
+  with np.load(held_out_arrays) as file:
+    permuted = (file["label"] + np.arange(TEST_IMAGES) // 9) % CLASSES
+    np.savez(tmp_path / "test.npz", image=file["image"], label=permuted)
+  found = []
+  for datasets in (own, (own[0].split(",")[0] + f",{tmp_path}/test.npz",)):
+    config = protocol("knn", datasets, references=(), protocols=PROTOCOLS)
+    launch.run(config, "evaluate", workdir)
+    found.append(results(workdir, "knn"))
+  for row, other in zip(*found, strict=True):
+    assert row["chosen"] == other["chosen"]
+    values = [[s.get("validation_top1") for s in r["settings"]] for r in (row, other)]
+    assert values[0] == values[1]
+  tops = [[s["top1"] for row in rows for s in row["settings"]] for rows in found]
+  assert tops[0] != tops[1]
+
+
 def test_there_is_a_function_for_every_protocol():
   assert tuple(evaluation._RUN) == PROTOCOLS
 
 
-def test_sides_give_a_row_each_and_a_curve(workdir, arrays):
-  launch.run(protocol("scale", arrays, protocols=("knn",)), "evaluate", workdir)
+def test_sides_give_a_row_each_and_a_curve(workdir, own):
+  launch.run(protocol("scale", own, protocols=("knn",)), "evaluate", workdir)
   rows = results(workdir, "scale")
   assert [row["side"] for row in rows if row["encoder"] == "first"] == [8, 6]
   with Image.open(workdir / "evaluation-scale.png") as image:
     assert min(image.size) > 200
 
 
-def test_sets_give_a_row_each_and_other_runs_stand_beside(workdir, arrays, tmp_path):
+def test_sets_give_a_row_each_and_other_runs_stand_beside(
+  workdir, arrays, held_out_arrays, own, tmp_path
+):
   other = workdir.parent / "second"
-  if not other.exists():
-    run(small("base", arrays, selection__rule="none"), other)
+  run(small("base", arrays, selection__rule="none"), other)
   with np.load(arrays) as file:
     swapped = {"image": file["image"][::-1], "label": (file["label"] + 1) % CLASSES}
   np.savez(tmp_path / "swapped.npz", **swapped)
-  sets = (f"npz:{arrays},{arrays}", f"npz:{tmp_path}/swapped.npz,{arrays}")
-  config = protocol("knn", arrays, datasets=sets, compare=(str(other),))
+  sets = (*own, f"npz:{tmp_path}/swapped.npz,{held_out_arrays}")
+  config = protocol("knn", sets, compare=(f"beside={other}",))
   launch.run(config, "evaluate", workdir)
   rows = results(workdir, "knn")
   found = {(row["dataset"], row["encoder"]): row["settings"] for row in rows}
-  encoders = ("first", "second", "untrained", "raw_pixels")
+  encoders = ("first", "beside", "untrained", "raw_pixels")
   assert set(found) == {(d, e) for d in ("train", "swapped") for e in encoders}
   # The same seed and config made both runs.
-  assert found["train", "first"] == found["train", "second"]
+  assert found["train", "first"] == found["train", "beside"]
   assert found["train", "first"] != found["swapped", "first"]
 
 
-def test_runs_of_one_name_are_refused(workdir, arrays):
-  config = protocol("knn", arrays, compare=(str(workdir),))
-  with pytest.raises(ConfigError, match="named first, first"):
-    launch.run(config, "evaluate", workdir)
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"compare": ("{workdir}",)}, "named first, first"),
+    ({"compare": ("untrained={workdir}",)}, "differ, also from untrained"),
+    ({"datasets": ("npz:nowhere.npz",)}, "cannot open 'npz:nowhere.npz'"),
+    ({"datasets": ("disk:x",)}, "known are digits, npz:TRAIN"),
+    ({"datasets": ("digits", "digits")}, "named digits, digits"),
+    ({"datasets": ("npz:{unlabelled}",)}, "images without labels"),
+  ],
+)
+def test_what_cannot_be_judged_is_said(changes, message, workdir, arrays, tmp_path):
+  with np.load(arrays) as file:
+    np.savez(tmp_path / "unlabelled.npz", image=file["image"])
+  names = {"workdir": workdir, "unlabelled": tmp_path / "unlabelled.npz"}
+  changes = {k: tuple(v.format(**names) for v in texts) for k, texts in changes.items()}
+  datasets = changes.pop("datasets", (f"npz:{arrays}",))
+  with pytest.raises(ConfigError, match=message):
+    launch.run(protocol("knn", datasets, **changes), "evaluate", workdir)
 
 
-@pytest.mark.parametrize("text", ["npz:nowhere.npz", "disk:x", "npz:{arrays}"])
-def test_a_set_that_cannot_be_used_is_named(text, workdir, arrays):
-  text = text.format(arrays=arrays)
-  config = protocol("knn", arrays, datasets=(text,))
-  if text == f"npz:{arrays}":  # without test images, as the run holds out none
-    launch_error = "needs labels and test images"
-  else:
-    launch_error = f"cannot open '{text}'"
-  with pytest.raises(ConfigError, match=launch_error):
+def test_figures_found_before_a_failure_are_kept(workdir, own, monkeypatch):
+  def fail(_):
+    raise FloatingPointError
+
+  monkeypatch.setitem(evaluation._RUN, "few_label", fail)
+  config = protocol("knn", own, protocols=("knn", "few_label"))
+  with pytest.raises(FloatingPointError):
     launch.run(config, "evaluate", workdir)
+  assert [row["protocol"] for row in results(workdir, "knn")] == ["knn"]
+
+
+def folder(path, *, bad=()):
+  """48 images of three classes, every other one for testing; some cannot be read."""
+  rng = np.random.default_rng(0)
+  for index in range(48):
+    file = path / ("val" if index % 2 else "train") / f"c{index % 3}" / f"{index}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    Image.fromarray(image).save(file)
+    if index in bad:
+      file.write_bytes(b"no image")
+  return path
+
+
+def test_a_folder_is_tested_on_its_own_test_part(workdir, tmp_path):
+  datasets = (f"folder:{folder(tmp_path / 'set')}",)
+  launch.run(protocol("knn", datasets, references=()), "evaluate", workdir)
+  (row,) = results(workdir, "knn")
+  stamp = row["stamp"]
+  assert (stamp["train_images"], stamp["test_images"]) == (24, 24)
+  assert stamp["test_part"] == "its own, val"
+  (tmp_path / "set" / "val").rename(tmp_path / "set" / "elsewhere")
+  launch.run(protocol("knn", datasets, references=()), "evaluate", workdir)
+  (row,) = results(workdir, "knn")
+  assert row["stamp"]["test_part"] == "20% held out of its training images"
+
+
+def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
+  source, paths = folder_source(
+    str(folder(tmp_path / "set", bad=(0, 18)) / "train"), on_bad_image="skip"
+  )
+  names = [pathlib.Path(path).stem for path in paths]
+  assert names[:4] == ["0", "12", "18", "24"]
+  crop = CenterCrop(SIDE, 1.0)
+  extract(mesh(1), subject(), source, crop, batch_size=8)
+  assert source.stand_ins == {0: 1, 2: 3}
+  batches = labelled_batches(
+    source,
+    np.arange(source.num_images),
+    LabelledStream(np.asarray([0, 2, 7]), batch_size=3, seed=0),
+    RandomCrop(SIDE, (1.0, 1.0), (1.0, 1.0)),
+    steps=1,
+    flip_probability=0.0,
+    rows=slice(0, 3),
+  )
+  assert sorted(next(batches).labels) == [1, 3, 7]
+
+
+def test_classes_are_those_of_the_training_images():
+  images = np.zeros((4, 2, 2, 3), np.uint8)
+  train = ArraySource(images, np.asarray([7, 3, 7, 9]))
+  test = ArraySource(images, np.asarray([3, 8, 9, 12]))
+  data = labelled_set("some", train, test, "")
+  assert data.num_classes == 3
+  assert data.train_labels.tolist() == [1, 0, 1, 2]
+  assert data.test_labels.tolist() == [0, -1, 2, -1]
+  nothing = ArraySource(images, np.full(4, -1))
+  assert labelled_set("some", train, nothing, "") is None
 
 
 def test_label_lists_name_files(workdir, tmp_path):
-  rng = np.random.default_rng(0)
-  for index in range(24):
-    path = tmp_path / "set" / ("val" if index % 2 else "train") / f"c{index % 3}"
-    path.mkdir(parents=True, exist_ok=True)
-    image = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    Image.fromarray(image).save(path / f"{index}.png")
-  (tmp_path / "list.txt").write_text("0.png\n2.png\n10.png\n")
-  config = protocol("semi_supervised", "", datasets=(f"folder:{tmp_path}/set",))
-  config.evaluation.references = ()
+  (tmp_path / "list.txt").write_text("0.png\n2.png\nc1/10.png\n")
+  datasets = (f"folder:{folder(tmp_path / 'set')}",)
+  config = protocol("semi_supervised", datasets, references=())
   config.evaluation.finetune.update(fractions=(0.25,), seeds=(0,))
   config.evaluation.finetune.label_lists = (str(tmp_path / "list.txt"),)
-  # The run's own split names are those of its config.
-  with pytest.raises(ConfigError, match="needs labels and test images"):
+  with pytest.raises(ConfigError, match=r"25% of the labels: 1 of 3 listed files"):
     launch.run(config, "evaluate", workdir)
-  (tmp_path / "set" / "val").rename(tmp_path / "set" / "test")
+  (tmp_path / "list.txt").write_text("0.png\n2.png\n10.png\n")
   launch.run(config, "evaluate", workdir)
   (row,) = results(workdir, "semi_supervised")
   assert row["stamp"]["labels_used"] == 3
-  assert row["stamp"]["subset"].endswith("list.txt")
-  (tmp_path / "list.txt").write_text("0.png\nelsewhere.png\n")
-  with pytest.raises(ConfigError, match=r"25% of the labels: 1 of 2 listed files"):
-    launch.run(config, "evaluate", workdir)
+  assert row["stamp"]["share"].endswith("list.txt")
 
 
-def test_layers_and_encoders_differ(workdir, arrays):
+def test_layers_and_encoders_differ(workdir, own):
   settings = {}
   for layer, encoder in (
     ("features", "query"),
     ("embedding", "query"),
     ("features", "key"),
   ):
-    config = protocol("knn", arrays, layer=layer, encoder=encoder, references=())
+    config = protocol("knn", own, layer=layer, encoder=encoder, references=())
     launch.run(config, "evaluate", workdir)
     (row,) = results(workdir, "knn")
-    assert row["stamp"]["features"] == f"{encoder} encoder, {layer}"
+    assert row["stamp"]["features"] == layer
     settings[layer, encoder] = [setting["top1"] for setting in row["settings"]]
   assert settings["features", "query"] != settings["embedding", "query"]
+
+
+def test_a_run_is_judged_as_its_own_config_says_unless_another_is_named(workdir, own):
+  config = configuration.load(str(ROOT / "configs" / "digits.py"))
+  keys = ("evaluation.protocols", "evaluation.datasets", "views.evaluation_side")
+  config.evaluation.update(protocols=("knn",), datasets=own)
+  config.views.evaluation_side = 6
+  request = launch.Request(said=Given(False, keys))
+  launch.run(config, "evaluate", workdir, request)
+  rows = json.loads((workdir / "evaluation.json").read_text())["results"]
+  # The saved config has k = 1 and 5, that of the digits k = 20.
+  assert [setting["k"] for setting in rows[0]["settings"]] == [1, 5]
+  assert rows[0]["side"] == 6
+  request = launch.Request(said=Given(False, ("moco.temperature",)))
+  with pytest.raises(ConfigError, match=r"moco\.temperature cannot be overridden"):
+    launch.run(config, "evaluate", workdir, request)

@@ -12,7 +12,7 @@ from small_run import ROOT, run, shrink_evaluation, small
 from clim_jax import configuration, launch, sharding
 from clim_jax.configuration import ConfigError
 from clim_jax.evaluate.subjects import apply
-from clim_jax.launch import Files
+from clim_jax.launch import Request
 from clim_jax.runs import open_run
 
 
@@ -42,13 +42,15 @@ def asked(**changes):
 
 
 def variables_of(workdir, role="query"):
-  trained = open_run(asked(encoder=role), workdir, sharding.make_mesh())
+  trained = open_run(
+    asked(encoder=role), workdir, sharding.make_mesh(), configuration.WHOLE_CONFIG
+  )
   return trained.subject.encoder, jax.device_get(trained.subject.variables)
 
 
 def test_embedding_gives_features_projections_and_names(workdir, images, tmp_path):
   for suffix in ("npz", "parquet"):
-    files = Files(str(images), str(tmp_path / f"out.{suffix}"))
+    files = Request(str(images), str(tmp_path / f"out.{suffix}"))
     launch.run(asked(), "embed", workdir, files)
   with np.load(tmp_path / "out.npz") as arrays:
     found = dict(arrays)
@@ -73,7 +75,9 @@ def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
   config = small("base", arrays, selection__rule="none", data__on_bad_image="skip")
   config.epochs = 1
   run(config, skipping)
-  launch.run(asked(), "embed", skipping, Files(str(images), str(tmp_path / "out.npz")))
+  launch.run(
+    asked(), "embed", skipping, Request(str(images), str(tmp_path / "out.npz"))
+  )
   with np.load(tmp_path / "out.npz") as found:
     assert len(found["features"]) == 18
     assert "c0/00.png" not in found["files"]
@@ -82,12 +86,12 @@ def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
 @pytest.mark.parametrize(
   ("mode", "files", "message"),
   [
-    ("embed", Files("", "out.npz"), "--input=FOLDER"),
-    ("embed", Files("nowhere", "out.npz"), "'nowhere' does not exist"),
-    ("embed", Files("nowhere", "out.csv"), r"must end in \.npz or \.parquet"),
-    ("export", Files(output="x"), r"--format=torchvision\|timm"),
-    ("export", Files(output="x", format="keras"), "'keras' is unknown"),
-    ("export", Files(output="x", format="timm"), "Export torchvision or onnx"),
+    ("embed", Request("", "out.npz"), "--input=FOLDER"),
+    ("embed", Request("nowhere", "out.npz"), "'nowhere' does not exist"),
+    ("embed", Request("nowhere", "out.csv"), r"must end in \.npz or \.parquet"),
+    ("export", Request(output="x"), r"--format=torchvision\|timm"),
+    ("export", Request(output="x", format="keras"), "'keras' is unknown"),
+    ("export", Request(output="x", format="timm"), "Export torchvision or onnx"),
   ],
 )
 def test_what_cannot_be_written_is_said(mode, files, message, workdir):
@@ -97,12 +101,13 @@ def test_what_cannot_be_written_is_said(mode, files, message, workdir):
 
 def test_an_export_evaluates_as_the_run_it_came_from(workdir, arrays, tmp_path):
   exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
   config = small("base", arrays, model__weights=str(exported))
   config.data.test_path = str(arrays)
   config.evaluation.protocols = ("knn", "linear_cached")
   config.evaluation.references = ()
   launch.run(config, "evaluate", tmp_path)
+  config.model.weights = ""
   config.evaluation.datasets = (f"npz:{arrays},{arrays}",)
   launch.run(config, "evaluate", workdir)
   of_file, of_run = (
@@ -115,9 +120,29 @@ def test_an_export_evaluates_as_the_run_it_came_from(workdir, arrays, tmp_path):
   assert of_file == of_run
 
 
+def test_a_projection_that_a_file_has_not_is_neither_written_nor_judged(
+  workdir, images, arrays, tmp_path
+):
+  exported, out = tmp_path / "first.safetensors", tmp_path / "out.npz"
+  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
+  config = small("base", arrays, model__weights=str(exported))
+  launch.run(config, "embed", tmp_path, Request(str(images), str(out)))
+  with np.load(out) as found:
+    assert set(found) == {"files", "features"}
+  config.evaluation.layer = "embedding"
+  with pytest.raises(ConfigError, match=r"layer 'embedding' is of the projection"):
+    launch.run(config, "evaluate", tmp_path)
+
+
+def test_a_run_and_weights_at_once_are_refused(workdir, arrays):
+  config = small("base", arrays, model__weights="some.pth")
+  with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
+    launch.run(config, "evaluate", workdir)
+
+
 def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
   exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
   config = small("base", arrays, selection__rule="none")
   config.model.weights = str(exported)
   config.optimizer.learning_rate = 0.0
@@ -139,7 +164,7 @@ def test_weights_of_another_network_are_refused_before_training(
   workdir, arrays, tmp_path
 ):
   exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Files("", str(exported), "torchvision"))
+  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
   config = small("base", arrays, model__weights=str(exported), model__width=4)
   with pytest.raises(ConfigError, match=r"model\.weights.*width 2.*width 4"):
     run(config, tmp_path / "second")

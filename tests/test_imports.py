@@ -21,13 +21,13 @@ LAYERS = [
   {"evaluate.subjects", "evaluate.heads", "evaluate.sgd", "evaluate.label_subsets"},
   {"evaluate.knn", "evaluate.linear", "evaluate.few_label"},
   {"evaluate.linear_sgd", "evaluate.finetune", "evaluate.results", "evaluate.curves"},
-  {"configuration", "limits", "experiment"},
+  {"configuration", "limits", "evaluate.limits", "experiment"},
   {"runs", "evaluate.features", "evaluate.datasets"},
   {"evaluate.task", "evaluate.embed", "evaluate.online"},
   {"evaluate.frozen", "evaluate.trained"},
   {"evaluate.evaluation"},
   {"evaluate.report"},
-  {"train.pretrain"},
+  {"train.loop", "train.pretrain"},
   {"launch"},
 ]
 CONFIG_LAYER = next(i for i, layer in enumerate(LAYERS) if "configuration" in layer)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clim_jax.data.crops import UNIFORMS, RandomCrop
-from clim_jax.data.pipeline import crop_batches
+from clim_jax.data.pipeline import crop_batches, with_stand_ins
 from clim_jax.data.sources import Source
 
 
@@ -90,9 +90,11 @@ def labelled_batches(
   def turns() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for step in range(steps):
       ids, uniforms = (part[rows] for part in stream.step(step))
-      in_flight.append((labels[ids], uniforms[:, UNIFORMS] < flip_probability))
+      in_flight.append((ids, uniforms[:, UNIFORMS] < flip_probability))
       yield ids, uniforms[:, :UNIFORMS]
 
   for images in crop_batches(source, turns(), crop, rows.stop - rows.start):
-    of_rows, flips = in_flight.popleft()
-    yield LabelledBatch(images, of_rows.astype(np.int32), flips)
+    ids, flips = in_flight.popleft()
+    # Now that they are decoded: an image seen in place of a bad one has its own label.
+    seen = labels[with_stand_ins(source, ids)]
+    yield LabelledBatch(images, seen.astype(np.int32), flips)

@@ -138,7 +138,7 @@ def _dataset(
 
   def generate() -> Iterator[Element]:
     for element in elements():
-      yield element._replace(ids=_with_stand_ins(source, element.ids))
+      yield element._replace(ids=with_stand_ins(source, element.ids))
 
   dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
   if isinstance(source, ArraySource):
@@ -171,7 +171,8 @@ def _dataset(
   return dataset.with_options(options)
 
 
-def _with_stand_ins(source: Source, ids: np.ndarray) -> np.ndarray:
+def with_stand_ins(source: Source, ids: np.ndarray) -> np.ndarray:
+  """Whose pixels are seen for `ids`, as far as bad images are known by now."""
   out = ids
   for bad, stand_in in source.stand_ins.items():
     out = np.where(ids == bad, stand_in, out)

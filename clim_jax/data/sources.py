@@ -170,7 +170,7 @@ def load_source(
   if isinstance(test, EncodedSource):
     test = dataclasses.replace(test, on_bad_image=on_bad_image)
   if test is None and test_fraction > 0 and train.labels() is not None:
-    train, test = _hold_out(train, test_fraction)
+    train, test = hold_out(train, test_fraction)
   return train, test
 
 
@@ -253,8 +253,8 @@ def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:
   )
 
 
-def _hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
-  """Splits off test images, by class unless there are too few for it."""
+def hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
+  """Splits off test images of a labelled source, by class if there are enough."""
   labels = train.labels()
   sizes = np.unique(labels, return_counts=True)[1]
   # Every class must be able to reach both parts for a split by class.

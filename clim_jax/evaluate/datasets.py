@@ -3,34 +3,52 @@
 from dataclasses import dataclass
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from clim_jax.configuration import ConfigError
-from clim_jax.data.sources import ReadError, Source, load_source
+from clim_jax.data.sources import ReadError, Source, hold_out, load_source
 from clim_jax.experiment import open_data
 
-KINDS = "digits, npz:TRAIN[,TEST], folder:ROOT, tfds:NAME"
+KINDS = "digits, npz:TRAIN[,TEST], folder:ROOT[@TRAIN,TEST], tfds:NAME[@TRAIN,TEST]"
+_TEST_FOLDERS = ("test", "val", "validation")
+_HELD_OUT = 0.2  # of the training images, by class, where a set has no test part
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-  """Training and test images, all labelled."""
+  """Training and test images, all labelled; classes are those of the training part."""
 
   name: str
   train: Source
   test: Source
   train_labels: np.ndarray  # [N] int32 in [0, num_classes)
-  test_labels: np.ndarray  # [N_test] int32
+  test_labels: np.ndarray  # [N_test] int32; −1: of a class that training has not
   num_classes: int
+  test_part: str  # where the test images are from, for the stamp
 
 
-def labelled_set(name: str, train: Source, test: Source | None) -> LabelledSet | None:
-  """None if there are no test images, or no labels."""
-  if test is None or train.labels() is None or test.labels() is None:
+def labelled_set(
+  name: str, train: Source, test: Source | None, test_part: str
+) -> LabelledSet | None:
+  """None if there are no test images, or no labels; negative ones are none."""
+  if test is None:
     return None
-  labels = train.labels().astype(np.int32), test.labels().astype(np.int32)
-  num_classes = int(max(of_part.max() for of_part in labels)) + 1
-  return LabelledSet(name, train, test, *labels, num_classes)
+  labels = train.labels(), test.labels()
+  if any(part is None or part.min() < 0 for part in labels):
+    return None
+  classes = np.unique(labels[0])
+  train_labels, test_labels = (np.searchsorted(classes, part) for part in labels)
+  unknown = ~np.isin(labels[1], classes)
+  return LabelledSet(
+    name,
+    train,
+    test,
+    train_labels.astype(np.int32),
+    np.where(unknown, -1, test_labels).astype(np.int32),
+    len(classes),
+    test_part,
+  )
 
 
 def evaluation_sets(
@@ -43,43 +61,62 @@ def evaluation_sets(
     own: the run's images, where they are open already.
 
   Raises:
-    ConfigError: a set cannot be opened, or has no labels or test images.
+    ConfigError: a set cannot be opened, has no labels, or has another's name.
   """
   if config.evaluation.datasets:
-    return [_open_set(text, config.data) for text in config.evaluation.datasets]
+    sets = [_open_set(text, config.data) for text in config.evaluation.datasets]
+    names = [opened.name for opened in sets]
+    if len(set(names)) < len(names):
+      raise ConfigError(
+        f"evaluation.datasets are named {', '.join(names)}, by the last part of their "
+        "paths, which must differ: rename one"
+      )
+    return sets
   data = config.data
   name = data.tfds_name or data.path.rstrip("/").rsplit("/", 1)[-1] or data.source
-  opened = labelled_set(name, *(own or open_data(config)))
+  opened = labelled_set(name, *(own or open_data(config)), "the run's own")
   return [] if opened is None else [opened]
 
 
 def _open_set(text: str, data: ConfigDict) -> LabelledSet:
-  """Opens "KIND:WHERE"; splits and held-out share are those of the section `data`."""
+  """Opens "KIND:WHERE"; TFDS's directory and bad images are as `data` says."""
   kind, _, where = text.partition(":")
+  where, _, splits = where.partition("@")
   path, _, test_path = where.partition(",")
+  train_split, _, test_split = splits.partition(",")
   is_tfds = kind == "tfds"
-  # A TFDS data directory holds many builds.
-  tfds_dir = data.path if data.source == "tfds" else ""
+  if not test_split:
+    test_split = "test" if is_tfds else _test_folder(path)
   try:
     train, test = load_source(
       kind,
-      path=tfds_dir if is_tfds else path,
+      # A TFDS data directory holds many builds.
+      path=data.path if is_tfds and data.source == "tfds" else "" if is_tfds else path,
       test_path=test_path,
       tfds_name=path if is_tfds else "",
-      train_split=data.train_split,
-      test_split=data.test_split,
-      test_fraction=data.test_fraction,
+      train_split=train_split or "train",
+      test_split=test_split,
+      test_fraction=0.0,
       on_bad_image=data.on_bad_image,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(
       f"evaluation.datasets: cannot open {text!r} (known are {KINDS}): {error}"
     ) from error
+  test_part = f"its own, {test_path or test_split}"
+  if test is None and train.labels() is not None:
+    train, test = hold_out(train, _HELD_OUT)
+    test_part = f"{_HELD_OUT:.0%} held out of its training images"
   name = path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".npz") or kind
-  opened = labelled_set(name, train, test)
+  opened = labelled_set(name, train, test, test_part)
   if opened is None:
     raise ConfigError(
-      f"evaluation.datasets: {text!r} needs labels and test images: give it a test "
-      f"part, or set data.test_fraction (now {data.test_fraction})"
+      f"evaluation.datasets: {text!r} has images without labels; a folder needs a "
+      "folder a class, a .npz an array `label`, TFDS a feature `label`"
     )
   return opened
+
+
+def _test_folder(root: str) -> str:
+  """The first usual name of a folder of test images that there is, or ""."""
+  return next((n for n in _TEST_FOLDERS if (epath.Path(root) / n).is_dir()), "")

@@ -2,27 +2,26 @@
 
 from collections.abc import Callable, Iterable
 
+import jax
 import numpy as np
 import pyarrow
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from clim_jax.configuration import ConfigError
 from clim_jax.data.sources import ReadError, folder_source
 from clim_jax.evaluate.features import extract
-from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import evaluation_crop
 from clim_jax.models.resnet import feature_dim
+from clim_jax.runs import Trained
 
 SUFFIXES = (".npz", ".parquet")
 
 
 def embed(
-  config: ConfigDict,
+  trained: Trained,
   mesh: Mesh,
-  subject: Subject,
   folder: str,
   output: epath.Path,
   track: Callable[[Iterable], Iterable],
@@ -33,9 +32,9 @@ def embed(
   of unit norm, [N, D] float32; files are relative to the folder, in sorted order.
 
   Args:
-    config: that of the encoder: crop, batch size, what to do with bad images.
+    trained: the encoder, and in its config crop, batch size, what to do with bad
+      images. A random projection is left out.
     mesh: devices.
-    subject: the encoder.
     folder: of images, or of folders of images.
     output: `.npz` with arrays `features`, `projections` and `files`, or `.parquet`
       with columns of these names.
@@ -50,13 +49,14 @@ def embed(
   """
   if output.suffix not in SUFFIXES:
     raise ConfigError(f"--output {output} must end in {' or '.join(SUFFIXES)}")
+  config = trained.config
   try:
     source, paths = folder_source(folder, on_bad_image=config.data.on_bad_image)
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"--input: {error}") from error
   rows = extract(
     mesh,
-    subject,
+    trained.subject,
     source,
     evaluation_crop(config),
     batch_size=config.evaluation.batch_size,
@@ -68,15 +68,24 @@ def embed(
   files = [paths[image].removeprefix(folder.rstrip("/") + "/") for image in good]
   width = feature_dim(config.model.backbone, config.model.width)
   features, projections = np.split(rows[good], [width], axis=1)
+  columns = {"features": features}
+  if trained.has_projection:
+    columns["projections"] = projections
+  if jax.process_index() == 0:
+    _write(output, files, columns)
+  return len(good), len(source.stand_ins)
+
+
+def _write(
+  output: epath.Path, files: list[str], columns: dict[str, np.ndarray]
+) -> None:
   output.parent.mkdir(parents=True, exist_ok=True)
   with output.open("wb") as file:
     if output.suffix == ".npz":
-      np.savez(file, features=features, projections=projections, files=np.array(files))
-    else:
-      columns = {"files": files, "features": _lists(features)}
-      columns["projections"] = _lists(projections)
-      parquet.write_table(pyarrow.table(columns), file)
-  return len(good), len(source.stand_ins)
+      np.savez(file, files=np.array(files), **columns)
+      return
+    lists = {name: _lists(rows) for name, rows in columns.items()}
+    parquet.write_table(pyarrow.table({"files": files} | lists), file)
 
 
 def _lists(rows: np.ndarray) -> pyarrow.FixedSizeListArray:

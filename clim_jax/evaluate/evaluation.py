@@ -13,7 +13,6 @@ from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches
 from clim_jax.evaluate import frozen, subjects, trained
 from clim_jax.evaluate.datasets import LabelledSet
-from clim_jax.evaluate.features import batch_ids
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.evaluate.task import Task
@@ -34,7 +33,7 @@ def evaluate(
   sets: list[LabelledSet],
   judged: list[Subject],
   console: Console,
-) -> list[Result]:
+) -> Iterator[list[Result]]:
   """Puts encoders and references through the protocols of `config.evaluation`.
 
   Args:
@@ -44,17 +43,17 @@ def evaluate(
     judged: trained encoders; the untrained one is like the first.
     console: shows how far it is.
 
-  Returns:
-    The figures, in the order they were found.
+  Yields:
+    The figures of one encoder by one protocol, as soon as they are found.
 
   Raises:
     ConfigError: a set cannot serve a protocol.
   """
-  results = []
   for data in sets:
     _warn(config, data, console)
-    for side in tuple(config.evaluation.sides) or (config.views.evaluation_side,):
-      crop = evaluation_crop(config)._replace(side=side)
+    for scale in config.evaluation.scales:
+      crop = evaluation_crop(config)
+      crop = crop._replace(side=round(scale * crop.side))
       references = _references(config, mesh, judged[0], data, crop)
       for subject in (*judged, *references):
         task = Task(
@@ -68,9 +67,8 @@ def evaluate(
         )
         for protocol in config.evaluation.protocols:
           found = _RUN[protocol](task)
-          results += found
           _tell(found, console)
-  return results
+          yield found
 
 
 def _warn(config: ConfigDict, data: LabelledSet, console: Console) -> None:
@@ -88,7 +86,9 @@ def _references(
   """An untrained network and raw pixels, as the config asks for them."""
   evaluation = config.evaluation
   if "untrained" in evaluation.references:
-    ids = batch_ids(data.train.num_images, evaluation.batch_size)[:1]
+    # Drawn: images of a folder are in the order of their classes.
+    ids = np.random.default_rng(0).permutation(data.train.num_images)
+    ids = np.resize(ids, (1, evaluation.batch_size))
     rows = sharding.process_rows(mesh, evaluation.batch_size)
     images = evaluation_batches(data.train, ids, crop, rows)
     initial = init_variables(config, mesh)

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.pipeline import evaluation_batches
-from clim_jax.data.sources import Source
+from clim_jax.data.pipeline import evaluation_batches, with_stand_ins
+from clim_jax.data.sources import ArraySource, Source
 from clim_jax.evaluate.subjects import RawPixels, Subject, apply
 from clim_jax.experiment import Experiment
 from clim_jax.models.encoder import Encoder, unit_norm
@@ -111,4 +112,22 @@ def extract(
     if turn >= _AHEAD:
       done.append(sharding.to_host(under_way.popleft()))
   done += [sharding.to_host(batch) for batch in under_way]
+  _share_stand_ins(source)
   return np.concatenate(done)[: source.num_images]
+
+
+def _share_stand_ins(source: Source) -> None:
+  """Tells every process of the bad images that others have met."""
+  if jax.process_count() == 1 or isinstance(source, ArraySource):
+    return
+  seen = with_stand_ins(source, np.arange(source.num_images))
+  for other in multihost_utils.process_allgather(seen):
+    bad = np.flatnonzero(other != np.arange(source.num_images))
+    source.stand_ins.update({int(image): int(other[image]) for image in bad})
+
+
+def normalise(rows: np.ndarray) -> np.ndarray:
+  """Divides rows by their L2 norm, in place and on the host; zero rows stay zero."""
+  norms = np.sqrt(np.einsum("nf,nf->n", rows, rows))
+  rows /= np.maximum(norms, 1e-12)[:, None]
+  return rows

@@ -69,10 +69,10 @@ def finetune(
   state = _State(weights, velocity, subject.variables["batch_stats"])
   state = jax.device_put(state, sharding.replicated(mesh))
   rates = np.float32([learning_rate, head_learning_rate])
-  schedule = sgd.rate_schedule(total_steps, DECAY)
   for number, batch in enumerate(batches):
     images, labels = sgd.put(mesh, batch)
-    state = step(state, images, labels, rates * np.float32(schedule(number)))
+    factor = sgd.rate_factor(number, total_steps, DECAY)
+    state = step(state, images, labels, rates * factor)
   variables = {"params": state.weights.params, "batch_stats": state.stats}
   return subject._replace(variables=variables), sharding.to_host(state.weights.head)
 

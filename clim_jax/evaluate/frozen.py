@@ -6,39 +6,35 @@ from clim_jax.evaluate.few_label import few_label_probe
 from clim_jax.evaluate.knn import knn_accuracies
 from clim_jax.evaluate.linear import linear_probe
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.task import Task, best_of
+from clim_jax.evaluate.task import Rows, Task, best_of
 
 NORMALISED = {"normalised": "L2"}
 
 
 def knn(task: Task) -> list[Result]:
   """Weighted kNN over a grid of k and temperature."""
-  config, data = task.config.knn, task.data
-  train, test = task.features
+  config = task.config.knn
+  train, test = task.rows
   fitted, judged = task.split
   sizes = sorted({min(k, len(fitted)) for k in config.neighbours})
   grid = [(k, tau) for k in sizes for tau in config.temperatures]
 
-  def accuracies(rows: np.ndarray, of: np.ndarray, labels: np.ndarray) -> list[float]:
+  def accuracies(gallery: Rows, queries: Rows) -> list[float]:
     return knn_accuracies(
       task.mesh,
-      train[rows],
-      data.train_labels[rows],
-      of,
-      labels,
-      num_classes=data.num_classes,
+      *gallery,
+      *queries,
+      num_classes=task.data.num_classes,
       settings=grid,
     )
 
-  every_row = np.arange(len(train))
-  top1 = accuracies(every_row, test, data.test_labels)
   settings = [
     {"k": k, "temperature": tau, "top1": value}
-    for (k, tau), value in zip(grid, top1, strict=True)
+    for (k, tau), value in zip(grid, accuracies(train, test), strict=True)
   ]
   if len(grid) > 1:
-    judgements = accuracies(fitted, train[judged], data.train_labels[judged])
-    for setting, value in zip(settings, judgements, strict=True):
+    parts = (Rows(*(x[ids] for x in train)) for ids in (fitted, judged))
+    for setting, value in zip(settings, accuracies(*parts), strict=True):
       setting["validation_top1"] = value
   stamp = NORMALISED | {"vote": "exp(cosine / temperature)", "gallery": "all training"}
   return [task.result("knn", "all", settings, best_of(settings), stamp)]
@@ -46,13 +42,12 @@ def knn(task: Task) -> list[Result]:
 
 def linear_cached(task: Task) -> list[Result]:
   """Logistic regression on center crops, its penalty chosen."""
-  config, data = task.config.linear_cached, task.data
+  config, (train, test) = task.config.linear_cached, task.rows
   found = linear_probe(
-    task.features[0],
-    data.train_labels,
-    task.features[1],
-    data.test_labels,
-    num_classes=data.num_classes,
+    task.mesh,
+    *train,
+    *test,
+    num_classes=task.data.num_classes,
     regularisers=config.regularisers,
     max_iterations=config.iterations,
     validation_fraction=task.config.validation_fraction,
@@ -73,20 +68,18 @@ def linear_cached(task: Task) -> list[Result]:
 
 def few_label(task: Task) -> list[Result]:
   """Logistic regression on a few labels a class, over draws."""
-  config, data = task.config.few_label, task.data
-  smallest = int(np.bincount(data.train_labels).min())
+  config, (train, test) = task.config.few_label, task.rows
+  smallest = int(np.bincount(train.labels).min())
   results = []
   for count in (count for count in config.counts if count <= smallest):
     found = few_label_probe(
-      task.features[0],
-      data.train_labels,
-      task.features[1],
-      data.test_labels,
-      num_classes=data.num_classes,
+      *train,
+      *test,
+      num_classes=task.data.num_classes,
       labels_per_class=count,
       seeds=tuple(config.seeds),
       regulariser=config.regulariser,
-      max_iterations=task.config.linear_cached.iterations,
+      max_iterations=config.iterations,
     )
     setting = {
       "regulariser": config.regulariser,

@@ -5,12 +5,16 @@ faster than two in the line search of L-BFGS.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh
+
+from clim_jax import sharding
 
 # Largest entry of the gradient at which L-BFGS stops; float32 noise lies near 1e-7.
 GRADIENT_TOLERANCE = 1e-6
@@ -22,12 +26,17 @@ def logits(head: jax.Array, features: jax.Array) -> jax.Array:
   return jnp.dot(features, head[:-1], precision=lax.Precision.HIGHEST) + head[-1:]
 
 
-def cross_entropy(head: jax.Array, features: jax.Array, labels: jax.Array) -> jax.Array:
-  """Mean over the rows."""
+def cross_entropy(
+  head: jax.Array,
+  features: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array | None = None,
+) -> jax.Array:
+  """Mean over the rows; with `weights`, [N] float32, the weighted mean."""
   losses = optax.softmax_cross_entropy_with_integer_labels(
     logits(head, features), labels
   )
-  return losses.mean()
+  return losses.mean() if weights is None else losses @ weights / weights.sum()
 
 
 def fit_logistic(
@@ -37,12 +46,12 @@ def fit_logistic(
   regulariser: jax.Array | float,
   num_classes: int,
   max_iterations: jax.Array | int,
+  weights: jax.Array | None = None,
 ) -> jax.Array:
   """Fits multinomial logistic regression by full-batch L-BFGS; vmap it freely.
 
   Minimises mean cross entropy + regulariser / 2 * ||W||^2, the bias free, from zero
-  until the gradient is flat or the iterations are spent. Every lane of a vmap holds
-  its own [N, C] logits; where those do not fit, use stochastic gradients.
+  until the gradient is flat or the iterations are spent. Holds [N, C] logits.
 
   Args:
     features: [N, D] float32.
@@ -50,16 +59,15 @@ def fit_logistic(
     regulariser: weight of the penalty, scalar.
     num_classes: number of classes.
     max_iterations: bound on the L-BFGS steps, scalar.
+    weights: of the rows in the mean, [N] float32; None: all alike.
 
   Returns:
     Head, [D + 1, num_classes] float32.
-
-  Reference: Liu and Nocedal 1989, https://doi.org/10.1007/BF01589116.
   """
 
   def objective(head: jax.Array) -> jax.Array:
     penalty = 0.5 * regulariser * jnp.sum(head[:-1] ** 2)
-    return cross_entropy(head, features, labels) + penalty
+    return cross_entropy(head, features, labels, weights) + penalty
 
   optimiser = optax.lbfgs()
 
@@ -81,25 +89,66 @@ def fit_logistic(
   return lax.while_loop(unfinished, advance, start)[0]
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes",))
+class SharedRows(NamedTuple):
+  """Rows shared out among the devices, filled up with rows of no weight."""
+
+  features: jax.Array  # [N_pad, D] float32
+  labels: jax.Array  # [N_pad] int32
+
+  @classmethod
+  def put(cls, mesh: Mesh, features: np.ndarray, labels: np.ndarray) -> "SharedRows":
+    filling = -len(features) % mesh.devices.size
+    mine = sharding.process_rows(mesh, len(features) + filling)
+    padded = (
+      np.concatenate([part[mine], part[:1].repeat(max(0, mine.stop - len(part)), 0)])
+      for part in (features, labels)
+    )
+    return cls(*sharding.put_rows(mesh, tuple(padded)))
+
+
 def fit_regularisers(
-  features: jax.Array,
-  labels: jax.Array,
-  regularisers: jax.Array,
+  mesh: Mesh,
+  rows: SharedRows,
+  fitted: np.ndarray,
+  regularisers: np.ndarray,
   *,
   num_classes: int,
   max_iterations: int,
-) -> jax.Array:
-  """One L-BFGS head per regulariser, [R, D + 1, C]."""
-  return jax.vmap(
-    lambda regulariser: fit_logistic(
-      features,
-      labels,
-      regulariser=regulariser,
-      num_classes=num_classes,
-      max_iterations=max_iterations,
+) -> np.ndarray:
+  """One L-BFGS head per regulariser, [R, D + 1, C] float32, one after another.
+
+  Args:
+    mesh: devices, which hold the rows.
+    rows: all of them.
+    fitted: ids of those to fit; the others have no weight.
+    regularisers: [R] float32.
+    num_classes: C.
+    max_iterations: bound on the L-BFGS steps.
+  """
+  weights = np.zeros(len(rows.labels), np.float32)
+  weights[fitted] = 1.0
+  weights = sharding.put_rows(mesh, weights[sharding.process_rows(mesh, len(weights))])
+  heads = _compiled(mesh, num_classes)(rows, weights, regularisers, max_iterations)
+  return sharding.to_host(heads)
+
+
+@functools.cache
+def _compiled(mesh: Mesh, num_classes: int) -> jax.stages.Wrapped:
+  def fit(
+    rows: SharedRows, weights: jax.Array, regularisers: jax.Array, iterations: jax.Array
+  ) -> jax.Array:
+    return lax.map(
+      lambda regulariser: fit_logistic(
+        *rows,
+        regulariser=regulariser,
+        num_classes=num_classes,
+        max_iterations=iterations,
+        weights=weights,
+      ),
+      regularisers,
     )
-  )(regularisers)
+
+  return jax.jit(fit, out_shardings=sharding.replicated(mesh))
 
 
 @jax.jit

@@ -38,16 +38,19 @@ def class_balanced_subset(
 def fraction_subset(
   labels: np.ndarray, *, num_classes: int, fraction: float, seed: int
 ) -> np.ndarray:
-  """A share of the rows, equally many of every class, at least one.
+  """A share of the rows, [n] int64: equally many of every class, at least one.
 
-  A share of 1 is every row, balanced or not.
+  A class that is smaller than that gives all it has. A share of 1 is every row.
   """
   if fraction >= 1:
     return np.arange(len(labels))
   per_class = max(1, round(fraction * len(labels) / num_classes))
-  return class_balanced_subset(
-    labels, num_classes=num_classes, labels_per_class=per_class, seed=seed
-  )
+  generator = np.random.default_rng(seed)
+  drawn = []
+  for label in range(num_classes):
+    rows = np.flatnonzero(labels == label)
+    drawn.append(generator.permutation(rows)[:per_class])
+  return np.concatenate(drawn)
 
 
 def listed_subset(
@@ -56,21 +59,30 @@ def listed_subset(
   """Ids of the images whose file names a list has, in its order, [n] int64.
 
   Args:
-    listed: file names without folders, as in SimCLR's `1percent.txt`; empty lines are
+    listed: file names, as in SimCLR's `1percent.txt`, or CLASS/FILE; empty lines are
       passed over.
     num_images: of the source.
     name: of an image, such as its path.
 
   Raises:
-    ValueError: names that no image has, or none at all; says how many and the first.
+    ValueError: names that no image has, or none at all, says how many and the first;
+      or two images of one name.
   """
-  ids = {name(image).rsplit("/", 1)[-1]: image for image in range(num_images)}
   wanted = [line.strip() for line in listed if line.strip()]
+  depth = wanted[0].count("/") + 1 if wanted else 1
+  ids: dict[str, int] = {}
+  for image in range(num_images):
+    file = "/".join(name(image).split("/")[-depth:])
+    if ids.setdefault(file, image) != image:
+      raise ValueError(
+        f"{name(ids[file])} and {name(image)} are both {file!r}, which the list cannot "
+        "tell apart: list names with their folders, CLASS/FILE"
+      )
   missing = [file for file in wanted if file not in ids]
   if missing or not wanted:
     raise ValueError(
       f"{len(missing)} of {len(wanted)} listed files are not among the {num_images} "
       f"training images, the first {missing[:3]}; images have names such as "
-      f"{name(0)!r}: the list must be of this data set"
+      f"{name(0)!r}: the list must be of this data set, and the data a folder"
     )
   return np.asarray([ids[file] for file in wanted], np.int64)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 from sklearn.model_selection import train_test_split
 
 from clim_jax.evaluate import heads
@@ -52,6 +52,7 @@ def split_rows(
 
 
 def linear_probe(
+  mesh: Mesh,
   train_features: np.ndarray,
   train_labels: np.ndarray,
   test_features: np.ndarray,
@@ -70,6 +71,7 @@ def linear_probe(
   strongest is chosen.
 
   Args:
+    mesh: devices, among which the training rows are shared out.
     train_features: unit-norm, [N, D] float32.
     train_labels: [N] int32 in [0, num_classes).
     test_features: unit-norm, [N_test, D] float32.
@@ -94,10 +96,13 @@ def linear_probe(
   if not settings:
     raise ValueError("there are 0 regularisers to try: give at least one")
 
-  def fit(rows: np.ndarray) -> jax.Array:
+  rows = heads.SharedRows.put(mesh, train_features, train_labels)
+
+  def fit(fitted: np.ndarray) -> np.ndarray:
     return heads.fit_regularisers(
-      train_features[rows],
-      train_labels[rows],
+      mesh,
+      rows,
+      fitted,
       np.asarray(settings, np.float32),
       num_classes=num_classes,
       max_iterations=max_iterations,

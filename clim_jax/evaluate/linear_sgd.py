@@ -63,10 +63,9 @@ def train_heads(
   rates = Rates(*(np.asarray(x, np.float32) for x in zip(*settings, strict=True)))
   nothing = np.zeros((len(settings), dim + 1, num_classes), np.float32)
   heads = jax.device_put(Heads(nothing, nothing), sharding.replicated(mesh))
-  schedule = sgd.rate_schedule(total_steps, DECAY)
   for number, batch in enumerate(batches):
     images, labels = sgd.put(mesh, batch)
-    factor = np.float32(schedule(number))
+    factor = sgd.rate_factor(number, total_steps, DECAY)
     heads = step(heads, subject.variables, images, labels, rates, factor)
   return sharding.to_host(heads.weights)
 

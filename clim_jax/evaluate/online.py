@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from clim_jax.data.pipeline import with_stand_ins
 from clim_jax.evaluate.datasets import LabelledSet, labelled_set
-from clim_jax.evaluate.features import extract
-from clim_jax.evaluate.heads import fit_regularisers, head_accuracies
+from clim_jax.evaluate.features import extract, normalise
+from clim_jax.evaluate.heads import SharedRows, fit_regularisers, head_accuracies
 from clim_jax.evaluate.knn import knn_accuracies
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import Experiment, make_encoder
-from clim_jax.models.encoder import unit_norm
 
 
 class OnlineProbes:
@@ -38,20 +38,21 @@ class OnlineProbes:
     variables = {"params": params, "batch_stats": stats}
     subject = Subject("online", self._encoder, variables)
     train, test = (
-      np.asarray(
-        unit_norm(
-          extract(
-            self._experiment.mesh,
-            subject,
-            source,
-            self._experiment.evaluation_crop,
-            batch_size=self._experiment.config.evaluation.batch_size,
-          )
+      normalise(
+        extract(
+          self._experiment.mesh,
+          subject,
+          source,
+          self._experiment.evaluation_crop,
+          batch_size=self._experiment.config.evaluation.batch_size,
         )
       )
       for source in self._sources
     )
-    train_labels, test_labels = self._labels
+    train_labels, test_labels = (
+      labels[with_stand_ins(source, np.arange(len(labels)))]
+      for source, labels in zip(self._sources, self._labels, strict=True)
+    )
     neighbours = min(self._config.neighbours, len(train))
     (knn,) = knn_accuracies(
       self._experiment.mesh,
@@ -63,8 +64,9 @@ class OnlineProbes:
       settings=[(neighbours, self._config.temperature)],
     )
     head = fit_regularisers(
-      train,
-      train_labels,
+      self._experiment.mesh,
+      SharedRows.put(self._experiment.mesh, train, train_labels),
+      np.arange(len(train)),
       np.float32([self._config.regulariser]),
       num_classes=self._num_classes,
       max_iterations=self._config.iterations,
@@ -80,7 +82,7 @@ def online_probes(experiment: Experiment) -> OnlineProbes | None:
   """None if they are switched off, or there are no labels or no test images."""
   if not experiment.config.online.every_epochs:
     return None
-  data = labelled_set("online", experiment.train, experiment.test)
+  data = labelled_set("online", experiment.train, experiment.test, "the run's own")
   return None if data is None else OnlineProbes(experiment, data)
 
 

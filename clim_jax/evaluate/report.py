@@ -1,54 +1,79 @@
 """Evaluates encoders and tells people: a table, evaluation.json, curves."""
 
+from collections.abc import Iterator
+
 import jax
 from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from clim_jax import sharding
+from clim_jax import configuration, sharding
 from clim_jax.configuration import ConfigError
 from clim_jax.evaluate import results
 from clim_jax.evaluate.curves import draw_curves
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.evaluation import evaluate
+from clim_jax.evaluate.results import Result
+from clim_jax.evaluate.subjects import REFERENCES
 from clim_jax.runs import Trained, open_run
 
 
 def judge(
   trained: Trained, sets: list[LabelledSet], workdir: epath.Path, console: Console
 ) -> None:
-  """Evaluates an encoder, beside others if asked, and writes what was found."""
+  """Evaluates an encoder, beside others if asked, and writes what was found.
+
+  The file is written anew after each protocol, so that nothing is lost if a later one
+  fails.
+
+  Raises:
+    ConfigError: see `evaluation.evaluate`; names that clash; nothing to be found.
+  """
   if not sets:
     console.print("no evaluation: it needs labels and test images")
     return
   config, mesh = trained.config, sharding.make_mesh()
-  others = [
-    open_run(_newest(config), epath.Path(other), mesh)
-    for other in config.evaluation.compare
-  ]
-  judged = [run.subject for run in (trained, *others)]
-  names = [subject.name for subject in judged]
-  if len(set(names)) < len(names):
-    raise ConfigError(
-      f"evaluation.compare: the runs are named {', '.join(names)}, by the last part of "
-      "their workdirs, which must differ: rename one"
-    )
-  found = evaluate(config, mesh, sets, judged, console)
+  runs = (trained, *_others(config, mesh))
+  _check_names([run.subject.name for run in runs])
   name = "evaluation" + f"-{config.evaluation.name}" * bool(config.evaluation.name)
+  encoders = {run.subject.name: run.about() for run in runs}
+  found: list[Result] = []
+  for some in evaluate(config, mesh, sets, [run.subject for run in runs], console):
+    found += some
+    if jax.process_index() == 0:
+      workdir.mkdir(parents=True, exist_ok=True)
+      text = results.to_json(found, encoders=encoders)
+      (workdir / f"{name}.json").write_text(text)
+  if not found:
+    counts = tuple(config.evaluation.few_label.counts)
+    raise ConfigError(
+      f"nothing to report: all of evaluation.few_label.counts {counts} exceed the "
+      "smallest class; lower them or add to evaluation.protocols"
+    )
   results.print_table(found, "Top-1 accuracy in %", console)
-  if jax.process_index() != 0:
-    return
-  workdir.mkdir(parents=True, exist_ok=True)
-  encoders = {run.subject.name: run.about() for run in (trained, *others)}
-  (workdir / f"{name}.json").write_text(results.to_json(found, encoders=encoders))
   written = f"{name}.json"
-  if draw_curves(found, workdir / f"{name}.png"):
+  if jax.process_index() == 0 and draw_curves(found, workdir / f"{name}.png"):
     written += f" and {name}.png"
   console.print(f"written to {workdir}: {written}", highlight=False, soft_wrap=True)
 
 
-def _newest(config: ConfigDict) -> ConfigDict:
-  """For another run: neither the step nor the folder that was asked of the first."""
-  config = config.copy_and_resolve_references()
-  config.evaluation.update(step=-1, checkpoint="")
-  return config
+def _others(config: ConfigDict, mesh: Mesh) -> Iterator[Trained]:
+  """The newest checkpoints of the runs of `evaluation.compare`."""
+  newest = config.copy_and_resolve_references()
+  newest.evaluation.update(step=-1, checkpoint="")
+  for text in config.evaluation.compare:
+    name, _, workdir = text.rpartition("=")
+    run = open_run(newest, epath.Path(workdir), mesh, configuration.WHOLE_CONFIG)
+    named = run.subject._replace(name=name or run.subject.name)
+    yield run._replace(subject=named)
+
+
+def _check_names(names: list[str]) -> None:
+  """Raises ConfigError unless each encoder has a name of its own."""
+  if len({*names, *REFERENCES}) < len(names) + len(REFERENCES):
+    raise ConfigError(
+      f"the encoders are named {', '.join(names)}, by the last part of their workdirs; "
+      f"they must differ, also from {', '.join(REFERENCES)}: give one another name by "
+      "--config.evaluation.compare=\"('NAME=WORKDIR',)\""
+    )

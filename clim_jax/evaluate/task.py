@@ -3,23 +3,28 @@
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clim_jax.data.crops import CenterCrop
+from clim_jax.data.pipeline import with_stand_ins
 from clim_jax.data.sources import Source
 from clim_jax.evaluate.datasets import LabelledSet
-from clim_jax.evaluate.features import extract
+from clim_jax.evaluate.features import extract, normalise
 from clim_jax.evaluate.linear import split_rows
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.subjects import RawPixels, Subject
-from clim_jax.models.encoder import unit_norm
 from clim_jax.models.resnet import feature_dim
 
 Track = Callable[[Iterable, str], Iterable]  # shows how far a loop is
+
+
+class Rows(NamedTuple):
+  features: np.ndarray  # [N, F] float32
+  labels: np.ndarray  # [N] int32
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,21 @@ class Task:
   track: Track
 
   @functools.cached_property
-  def features(self) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training and the test images, unit norm, [N, F] float32 each."""
-    train, test = (
-      self.embed(self.subject, source, self.config.layer)
-      for source in (self.data.train, self.data.test)
+  def rows(self) -> tuple[Rows, Rows]:
+    """Unit-norm features and labels of the training and of the test images."""
+    data, layer = self.data, self.config.layer
+    train = self.embed(self.subject, data.train, data.train_labels, layer)
+    test = self.embed(self.subject, data.test, data.test_labels, layer)
+    return (
+      train._replace(features=normalise(train.features)),
+      test._replace(features=normalise(test.features)),
     )
-    return np.asarray(unit_norm(train)), np.asarray(unit_norm(test))
 
-  def embed(self, subject: Subject, source: Source, layer: str) -> np.ndarray:
-    """Features as the layer gives them, of the evaluation crops, [N, F] float32."""
-    return extract(
+  def embed(
+    self, subject: Subject, source: Source, labels: np.ndarray, layer: str
+  ) -> Rows:
+    """Features as the layer gives them, of the evaluation crops."""
+    features = extract(
       self.mesh,
       subject,
       source,
@@ -52,6 +61,8 @@ class Task:
       layers=(layer,),
       track=lambda batches: self.track(batches, f"features of {subject.name}"),
     )
+    # An image seen in place of one that cannot be decoded has its own label.
+    return Rows(features, labels[with_stand_ins(source, np.arange(len(labels)))])
 
   @functools.cached_property
   def split(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +77,10 @@ class Task:
   def side(self) -> int:
     """Of the images that the encoder is shown."""
     return self.subject.side(self.crop.side)
+
+  @property
+  def is_network(self) -> bool:
+    return not isinstance(self.subject.encoder, RawPixels)
 
   @property
   def feature_dim(self) -> int:
@@ -102,16 +117,22 @@ class Task:
 
   def _stamp(self, num_settings: int) -> dict[str, Any]:
     """What holds for every protocol."""
-    features = f"{self.config.encoder} encoder, {self.config.layer}"
-    if isinstance(self.subject.encoder, RawPixels):
-      features = "pixels in [0, 1]"
+    encoder, data = self.subject.encoder, self.data
     held_out = f"{self.config.validation_fraction:.0%} of the training images"
-    return {
-      "features": features,
+    network = {"features": "pixels in [0, 1]"}
+    if self.is_network:
+      network = {
+        "features": self.config.layer,
+        "network": f"{encoder.backbone}, stem {encoder.stem}, width {encoder.width}",
+        "dtype": np.dtype(encoder.dtype).name,
+      }
+    return network | {
       "shown_side": self.side,
       "crop": f"central {self.crop.fraction:g} of the shorter side",
-      "train_images": self.data.train.num_images,
-      "test_images": self.data.test.num_images,
+      "train_images": data.train.num_images,
+      "test_images": data.test.num_images,
+      "test_part": data.test_part,
+      "bad_images": len(data.train.stand_ins) + len(data.test.stand_ins),
       "chosen_on": held_out if num_settings > 1 else "nothing: one setting",
       "split_seed": self.config.seed,
     }

@@ -1,7 +1,7 @@
 """Protocols that train on augmented images: MoCo's linear probe, fine-tuning."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -20,6 +20,7 @@ from clim_jax.evaluate.heads import head_accuracies
 from clim_jax.evaluate.label_subsets import fraction_subset, listed_subset
 from clim_jax.evaluate.linear_sgd import train_heads
 from clim_jax.evaluate.results import Result
+from clim_jax.evaluate.subjects import Subject
 from clim_jax.evaluate.task import Task, best_of
 
 _ASPECT_RATIO = (3 / 4, 4 / 3)  # width / height
@@ -37,26 +38,28 @@ def linear(task: Task) -> list[Result]:
   fitted = fitted if len(grid) > 1 else np.arange(data.train.num_images)
   stream = _stream(task, fitted, config.batch_size, task.config.seed)
   steps = config.epochs * stream.steps_per_epoch
-  test = task.embed(task.subject, data.test, task.config.layer)
+  layer = task.config.layer
+  test = task.embed(task.subject, data.test, data.test_labels, layer)
   heads = train_heads(
     task.mesh,
     task.subject,
     _batches(task, stream, steps, f"linear probe of {task.subject.name}"),
     settings=grid,
-    layer=task.config.layer,
-    dim=test.shape[1],
+    layer=layer,
+    dim=test.features.shape[1],
     num_classes=data.num_classes,
     total_steps=steps,
   )
-  top1 = head_accuracies(heads, test, data.test_labels)
+  top1 = head_accuracies(heads, *test)
   settings = [
     {"learning_rate": rate, "weight_decay": wd, "top1": value}
     for (rate, wd), value in zip(grid, top1, strict=True)
   ]
   if len(grid) > 1:
-    rows = task.embed(task.subject, data.train.subset(judged), task.config.layer)
-    judgements = head_accuracies(heads, rows, data.train_labels[judged])
-    for setting, value in zip(settings, judgements, strict=True):
+    rows = task.embed(
+      task.subject, data.train.subset(judged), data.train_labels[judged], layer
+    )
+    for setting, value in zip(settings, head_accuracies(heads, *rows), strict=True):
       setting["validation_top1"] = value
   stamp = _training_stamp(task, config, stream) | {
     "rate": "×0.1 at 60% and 80% of the steps",
@@ -82,94 +85,103 @@ def finetune(task: Task) -> list[Result]:
 
 
 def _finetune_share(task: Task, fraction: float, label_list: str) -> Result:
-  config, data = task.config.finetune, task.data
-  judges = len(config.settings) > 1
-  pool, judged = task.split
-  pool = pool if judges else np.arange(data.train.num_images)
-  subsets = {
-    seed: _label_subset(task, pool, fraction, label_list, seed) for seed in config.seeds
-  }
-  judged = np.setdiff1d(judged, subsets[config.seeds[0]]) if label_list else judged
+  """Every pair of rates on a share of the labels; judged on images outside it."""
+  config, judges = task.config.finetune, len(task.config.finetune.settings) > 1
+  shares = {s: _share(task, fraction, label_list, s) for s in config.seeds}
   settings = []
-  for rate, head_rate in config.settings:
-    runs = [
-      _finetune_once(task, ids, (rate, head_rate), seed, judged if judges else None)
-      for seed, ids in subsets.items()
-    ]
-    top1 = [run["top1"] for run in runs]
+  for rates in config.settings:
+    runs = [_finetune_once(task, ids, rates, seed) for seed, ids in shares.items()]
+    top1 = [_accuracy(task, tuned) for tuned in runs]
     setting = {
-      "learning_rate": rate,
-      "head_learning_rate": head_rate,
+      "learning_rate": rates[0],
+      "head_learning_rate": rates[1],
       "top1": float(np.mean(top1)),
       "std": float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
       "top1_by_seed": top1,
     }
     if judges:
-      values = [run["validation_top1"] for run in runs]
-      setting["validation_top1"] = float(np.mean(values))
+      setting["validation_top1"] = _judgement(task, shares, rates, runs)
     settings.append(setting)
-  sizes = sorted({len(ids) for ids in subsets.values()})
-  stream = _stream(task, subsets[config.seeds[0]], config.batch_size, 0)
+  sizes = sorted({len(ids) for ids in shares.values()})
+  stream = _stream(task, shares[config.seeds[0]], config.batch_size, 0)
   stamp = _training_stamp(task, config, stream) | {
     "rates": "both ×0.2 at 60% and 80% of the steps",
     "labels_used": sizes[0] if len(sizes) == 1 else sizes,
-    "subset": label_list or ("all" if fraction >= 1 else "class-balanced draw a seed"),
+    "share": label_list or ("all" if fraction >= 1 else "class-balanced draw a seed"),
     "seeds": list(config.seeds),
     "batch_norm": "statistics of the whole batch",
   }
+  if task.is_network:
+    stamp["features"] = "features"  # whatever layer the other protocols look at
   labels = "all" if fraction >= 1 else f"{100 * fraction:g}%"
   return task.result("finetune", labels, settings, best_of(settings), stamp)
 
 
-def _finetune_once(
+class _Tuned(NamedTuple):
+  network: Subject
+  head: np.ndarray  # [F + 1, C] float32
+
+
+def _judgement(
   task: Task,
-  ids: np.ndarray,
+  shares: dict[int, np.ndarray],
   rates: tuple[float, float],
-  seed: int,
-  judged: np.ndarray | None,
-) -> dict[str, float]:
-  config, data = task.config.finetune, task.data
+  runs: list[_Tuned],
+) -> float:
+  """Mean accuracy on held-out training images, none of which the runs were tuned on.
+
+  Where a share leaves none of those held out, the network is tuned anew without them.
+  """
+  fitted, judged = task.split
+  values = []
+  for (seed, ids), tuned in zip(shares.items(), runs, strict=True):
+    outside = np.setdiff1d(judged, ids)
+    if not len(outside):
+      outside = judged
+      tuned = _finetune_once(task, np.intersect1d(ids, fitted), rates, seed)
+    values.append(_accuracy(task, tuned, outside))
+  return float(np.mean(values))
+
+
+def _finetune_once(
+  task: Task, ids: np.ndarray, rates: tuple[float, float], seed: int
+) -> _Tuned:
+  config = task.config.finetune
   stream = _stream(task, ids, config.batch_size, seed)
   steps = config.epochs * stream.steps_per_epoch
-  tuned, head = train_network(
+  tuned = train_network(
     task.mesh,
     task.subject,
     _batches(task, stream, steps, f"fine-tuning {task.subject.name}, seed {seed}"),
     learning_rate=rates[0],
     head_learning_rate=rates[1],
     dim=task.feature_dim,
-    num_classes=data.num_classes,
+    num_classes=task.data.num_classes,
     total_steps=steps,
   )
-
-  def accuracy(source: Any, labels: np.ndarray) -> float:
-    return head_accuracies(head[None], task.embed(tuned, source, "features"), labels)[0]
-
-  figures = {"top1": accuracy(data.test, data.test_labels)}
-  if judged is not None:
-    figures["validation_top1"] = accuracy(
-      data.train.subset(judged), data.train_labels[judged]
-    )
-  return figures
+  return _Tuned(*tuned)
 
 
-def _label_subset(
-  task: Task, pool: np.ndarray, fraction: float, label_list: str, seed: int
-) -> np.ndarray:
+def _accuracy(task: Task, tuned: _Tuned, on: np.ndarray | None = None) -> float:
+  """On the training images of some ids, or on the test images."""
+  data = task.data
+  source, labels = data.test, data.test_labels
+  if on is not None:
+    source, labels = data.train.subset(on), data.train_labels[on]
+  rows = task.embed(tuned.network, source, labels, "features")
+  return head_accuracies(tuned.head[None], *rows)[0]
+
+
+def _share(task: Task, fraction: float, label_list: str, seed: int) -> np.ndarray:
   """Ids of the training images whose labels are used."""
   data = task.data
   try:
     if label_list:
       listed = epath.Path(label_list).read_text().splitlines()
       return listed_subset(listed, data.train.num_images, data.train.name)
-    return pool[
-      fraction_subset(
-        data.train_labels[pool],
-        num_classes=data.num_classes,
-        fraction=fraction,
-        seed=seed,
-      )
-    ]
+    return fraction_subset(
+      data.train_labels, num_classes=data.num_classes, fraction=fraction, seed=seed
+    )
   except (ValueError, OSError) as error:
     raise ConfigError(
       f"evaluation.finetune, {100 * fraction:g}% of the labels: {error}"

@@ -13,7 +13,7 @@ from etils import epath
 
 from clim_jax.weights.error import WeightsError, require
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
+_TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".torch")
 # What a folder of a model hub holds; the safe one first.
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 # Where training scripts put the weights among the rest. DINO saves a teacher and a
@@ -50,7 +50,7 @@ def write_safetensors(path: epath.Path, tensors: Mapping[str, np.ndarray]) -> No
 
 def write_torch(path: epath.Path, tensors: Mapping[str, np.ndarray]) -> None:
   """As `torch.save` of a state dict; needs the extra `torch`."""
-  torch = require("torch", "torch")
+  torch = require("torch")
   state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
   with path.open("wb") as file:
     torch.save(state, file)
@@ -86,9 +86,8 @@ def _read_safetensors(path: epath.Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: epath.Path) -> dict[str, np.ndarray]:
-  torch = require("torch", "torch")
-  # DINO's checkpoints hold their command line in a Namespace, a bare record.
-  harmless = torch.serialization.safe_globals([argparse.Namespace])
+  torch = require("torch")
+  harmless = torch.serialization.safe_globals(_harmless())
   with path.open("rb") as file, _refusals(path), harmless:
     content = torch.load(file, map_location="cpu", weights_only=True)
   return {
@@ -96,6 +95,18 @@ def _read_torch(path: epath.Path) -> dict[str, np.ndarray]:
     for name, value in _unwrapped(content).items()
     if isinstance(value, torch.Tensor)
   }
+
+
+def _harmless() -> list[Any]:
+  """What training scripts put beside weights and what does nothing when it is made.
+
+  DINO keeps its command line in a Namespace, others an accuracy as a NumPy number.
+  """
+  kinds = {type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")}
+  scalar = np.float64(0).__reduce__()[0]
+  # NumPy 1 wrote it under another name.
+  old_name = (scalar, "numpy.core.multiarray.scalar")
+  return [argparse.Namespace, np.dtype, *kinds, scalar, old_name]
 
 
 @contextlib.contextmanager

@@ -35,15 +35,20 @@ def check_fit(shapes: Mapping[str, Shape], needed: Mapping[str, Shape]) -> None:
   if not (missing or unexpected or wrong):
     return
   found, asked = describe(shapes), describe(needed)
+  advice = (
+    f"The file holds {found}, the config asks for {asked}: set model.backbone, "
+    "model.stem and model.width to the file's, or give another file"
+  )
+  if found == asked and (missing or unexpected):
+    advice = f"Both look like {found}, so the file is incomplete: get a whole one"
+  elif found == asked:
+    advice = (
+      f"It is as deep as {found}, but of other widths: a wide ResNet or a ResNeXt"
+    )
   raise WeightsError(
     f"the weights do not fit the network: {_listed('missing', missing)}; "
     f"{_listed('unexpected', unexpected)}; {_listed('of a wrong shape', wrong)}. "
-    + (
-      f"Both look like {found}, so the file is incomplete or changed: get a whole one"
-      if found == asked
-      else f"The file holds {found}, the config asks for {asked}: set model.backbone, "
-      "model.stem and model.width to the file's, or give another file"
-    )
+    f"{advice}"
   )
 
 

@@ -1,8 +1,7 @@
 """Robustness to scale: the same encoder shown images at several sides.
 
 python main.py --mode=evaluate --config=configs/evaluate/scale.py --workdir=CLIM_RUN \
-  --config.evaluation.compare="('MOCO_RUN',)" \
-  --config.evaluation.sides='(224,192,160,128,96)'
+  --config.evaluation.compare="('MOCO_RUN',)"
 
 The probe is trained and tested at each side. Writes a table and a curve.
 """
@@ -17,6 +16,7 @@ def get_config() -> ConfigDict:
   evaluation = config.evaluation
   evaluation.name = "scale"
   evaluation.protocols = ("knn", "linear_cached")
-  evaluation.sides = (32, 28, 24, 20, 16, 12)
+  # 224, 192, 160, 128 and 96 pixels of 224, the sides of multi-resolution training.
+  evaluation.scales = (1.0, 6 / 7, 5 / 7, 4 / 7, 3 / 7)
   evaluation.knn.neighbours = (20,)
   return config

@@ -1,7 +1,7 @@
 """Other data sets: the quick linear probe, and fine-tuning with all their labels.
 
 python main.py --mode=evaluate --config=configs/evaluate/transfer.py --workdir=DIR \
-  --config.evaluation.datasets="('folder:/data/pets','tfds:oxford_flowers102')"
+  --config.evaluation.datasets="('folder:/data/pets','npz:a.npz,b.npz')"
 """
 
 from ml_collections import ConfigDict

@@ -41,16 +41,17 @@ def reference(start, rate, head_rate):
     (jax.tree.map(lambda _: "trunk", weights[0]), "head"),
   )
   stats, state = start.variables["batch_stats"], optimizer.init(weights)
+
+  def loss(weights, stats, images, labels):
+    variables = {"params": weights[0], "batch_stats": stats}
+    features, moved = subjects.apply(ENCODER, variables, images, train=True)
+    scores = features @ weights[1][:-1] + weights[1][-1:]
+    picked = jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    return (jax.nn.logsumexp(scores, axis=1) - picked).mean(), moved
+
+  gradient = jax.jit(jax.grad(loss, has_aux=True))
   for batch in BATCHES:
-
-    def loss(weights, stats=stats, batch=batch):
-      variables = {"params": weights[0], "batch_stats": stats}
-      features, moved = subjects.apply(ENCODER, variables, mirrored(batch), train=True)
-      scores = features @ weights[1][:-1] + weights[1][-1:]
-      picked = jnp.take_along_axis(scores, batch.labels[:, None], axis=1)[:, 0]
-      return (jax.nn.logsumexp(scores, axis=1) - picked).mean(), moved
-
-    gradients, stats = jax.grad(loss, has_aux=True)(weights)
+    gradients, stats = gradient(weights, stats, mirrored(batch), batch.labels)
     updates, state = optimizer.update(gradients, state, weights)
     weights = optax.apply_updates(weights, updates)
   return {"params": weights[0], "batch_stats": stats}, weights[1]

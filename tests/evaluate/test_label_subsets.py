@@ -53,6 +53,19 @@ def test_all_labels_are_all_rows_though_classes_differ_in_size():
   assert ids.tolist() == list(range(200))
 
 
+def test_a_small_class_gives_all_it_has():
+  labels = np.int32([0] * 30 + [1] * 2)
+  ids = fraction_subset(labels, num_classes=2, fraction=0.5, seed=0)
+  assert np.bincount(labels[ids]).tolist() == [8, 2]
+
+
+def test_a_list_may_name_folders_and_must_where_names_are_not_unique():
+  paths = ["/a/cat/1.JPEG", "/a/dog/1.JPEG"]
+  assert listed_subset(["dog/1.JPEG"], 2, paths.__getitem__).tolist() == [1]
+  with pytest.raises(ValueError, match=r"both '1\.JPEG'.*CLASS/FILE"):
+    listed_subset(["1.JPEG"], 2, paths.__getitem__)
+
+
 def test_a_list_gives_the_images_of_its_file_names_in_its_order():
   paths = ["/a/cat/1.JPEG", "/a/cat/2.JPEG", "/a/dog/3.JPEG"]
   ids = listed_subset(["3.JPEG\n", "", "1.JPEG"], 3, paths.__getitem__)

@@ -100,7 +100,9 @@ def relative_difference(found, expected):
 def assert_features_agree(found, expected):
   assert found.shape == expected.shape
   assert np.abs(expected).max() > 0.01
-  assert relative_difference(found, expected) <= TOLERANCE
+  difference = relative_difference(found, expected)
+  print(f"largest relative difference {difference:.1e}")  # shown by pytest -rP
+  assert difference <= TOLERANCE
 
 
 def assert_same_bits(found, expected):

@@ -127,7 +127,7 @@ def test_an_unknown_format_is_told():
 )
 def test_a_missing_extra_is_named(tmp_path, monkeypatch, format_name, name, module):
   monkeypatch.setitem(sys.modules, module, None)
-  with pytest.raises(WeightsError, match=rf'pip install "clim_jax\[{module}\]"'):
+  with pytest.raises(WeightsError, match=f"pip install {module}"):
     export(format_name, tmp_path / name, *variables(TINY), TINY, PREPROCESSING)
 
 

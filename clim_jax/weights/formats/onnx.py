@@ -22,7 +22,7 @@ def write(
   preprocessing: Preprocessing,
 ) -> None:
   """images, [N, 3, S, S] float32 RGB in [0, 1] → features, [N, F] float32."""
-  onnx = require("onnx", "onnx")
+  onnx = require("onnx")
   graph = _Graph(onnx, tensors)
   features = graph.resnet(graph.normalised("images", preprocessing), network)
   graph.nodes.append(onnx.helper.make_node("Flatten", [features], ["features"], axis=1))
