@@ -14,7 +14,7 @@ def draw_curves(results: list[Result], path: epath.Path) -> bool:
   if len({result.side for result in results}) < 2:
     return False
   panels = list(dict.fromkeys((r.dataset, r.protocol, r.labels) for r in results))
-  figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+  figure = Figure(figsize=(4.2 * len(panels) + 1.4, 3.4), layout="constrained")
   axes = figure.subplots(1, len(panels), squeeze=False)[0]
   markers = dict(
     zip(dict.fromkeys(r.encoder for r in results), itertools.cycle("osD^v"))
@@ -30,7 +30,7 @@ def draw_curves(results: list[Result], path: epath.Path) -> bool:
       axis.errorbar(
         [r.side for r in rows],
         [r.top1 for r in rows],
-        [r.std or 0.0 for r in rows],
+        None if rows[0].std is None else [r.std for r in rows],
         marker=marker,
         capsize=2,
         label=encoder.replace("_", " "),
@@ -41,7 +41,7 @@ def draw_curves(results: list[Result], path: epath.Path) -> bool:
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.grid(alpha=0.3)
   axes[0].set_ylabel("top-1 accuracy")
-  axes[-1].legend(fontsize=8)
+  figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
   with path.open("wb") as file:
     figure.savefig(file, format="png", dpi=120)
   return True
