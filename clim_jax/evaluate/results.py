@@ -47,9 +47,9 @@ def print_table(results: list[Result], title: str, console: Console) -> None:
   same = [f"{name} {getattr(results[0], name)}" for name in names if name not in kept]
   table = Table(title=", ".join([title, *same]))
   for name in kept:
-    table.add_column(name)
+    table.add_column(name, no_wrap=True)
   for encoder in encoders:
-    table.add_column(encoder.replace("_", " "), justify="right", no_wrap=True)
+    table.add_column(encoder.replace("_", " "), justify="right")
   rows: dict[tuple[str, ...], dict[str, str]] = {}
   for result in results:
     key = tuple(str(getattr(result, name)) for name in kept)
@@ -60,5 +60,6 @@ def print_table(results: list[Result], title: str, console: Console) -> None:
 
 
 def _percent(result: Result) -> str:
-  spread = "" if result.std is None else f" ± {100 * result.std:.1f}"
+  # Spaces that do not break: a narrow terminal may break the names on top.
+  spread = "" if result.std is None else f"\N{NBSP}±\N{NBSP}{100 * result.std:.1f}"
   return f"{100 * result.top1:.1f}{spread}"
