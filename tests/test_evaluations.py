@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,7 +27,7 @@ from clim_jax.configuration import ConfigError, Given
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.labelled import LabelledStream, labelled_batches
 from clim_jax.data.sources import ArraySource, folder_source
-from clim_jax.evaluate import evaluation
+from clim_jax.evaluate import evaluation, trained
 from clim_jax.evaluate.datasets import labelled_set
 from clim_jax.evaluate.features import extract
 from clim_jax.evaluate.results import PROTOCOLS, Result
@@ -101,6 +105,36 @@ def test_test_labels_play_no_part_in_any_choice(
 
 def test_there_is_a_function_for_every_protocol():
   assert tuple(evaluation._RUN) == PROTOCOLS
+
+
+@pytest.mark.parametrize(
+  ("name", "fraction"), [("linear", None), ("finetune", 0.5), ("finetune", 1.0)]
+)
+def test_no_image_judges_what_was_trained_on_it(
+  name, fraction, workdir, own, monkeypatch
+):
+  events = []  # ("fit" or "judge", ids) in their order
+  stream, subset = trained._stream, ArraySource.subset
+
+  def record_fit(task, ids, *rest):
+    events.append(("fit", set(ids.tolist())))
+    return stream(task, ids, *rest)
+
+  def record_judgement(source, ids):
+    events.append(("judge", set(ids.tolist())))
+    return subset(source, ids)
+
+  monkeypatch.setattr(trained, "_stream", record_fit)
+  monkeypatch.setattr(ArraySource, "subset", record_judgement)
+  config = protocol("knn", own, protocols=(name,), references=())
+  config.evaluation.finetune.update(fractions=(fraction or 1.0,), seeds=(0,))
+  launch.run(config, "evaluate", workdir)
+  judgements = [i for i, (what, _) in enumerate(events) if what == "judge"]
+  assert len(judgements) == (1 if name == "linear" else 2)
+  for place in judgements:
+    fits = [ids for what, ids in events[:place] if what == "fit"]
+    assert events[place][1]
+    assert not events[place][1] & fits[-1]
 
 
 def test_sides_give_a_row_each_and_a_curve(workdir, own):
@@ -208,6 +242,47 @@ def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
     rows=slice(0, 3),
   )
   assert sorted(next(batches).labels) == [1, 3, 7]
+
+
+def test_two_processes_find_what_one_finds_bad_images_included(workdir, tmp_path):
+  # One bad image for each process: rows 0 and 8 of the first batch of 16.
+  datasets = (f"folder:{folder(tmp_path / 'set', bad=(0, 10))}",)
+  keys = {
+    "evaluation.datasets": datasets,
+    "evaluation.references": ("raw_pixels",),
+    "evaluation.protocols": ("knn", "linear"),
+    "evaluation.name": "knn",
+    "evaluation.linear.epochs": 1,
+    "data.on_bad_image": "skip",
+  }
+  config = protocol("knn", datasets)
+  for key, value in keys.items():
+    section, name = key.rsplit(".", 1)
+    config.update_from_flattened_dict({f"{section}.{name}": value})
+  request = launch.Request(said=Given(False, tuple(keys)))
+  launch.run(config, "evaluate", workdir, request)
+  expected = results(workdir, "knn")
+  assert expected[0]["stamp"]["bad_images"] == 2
+
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+  command = [sys.executable, "main.py", "--mode=evaluate", f"--workdir={workdir}"]
+  command += [f"--config.{key}={value}" for key, value in keys.items()]
+  command += ["--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"]
+  processes = [
+    subprocess.Popen([*command, f"--process_id={i}"], cwd=ROOT, env=environment)
+    for i in (0, 1)
+  ]
+  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  for one, two in zip(expected, results(workdir, "knn"), strict=True):
+    assert two["stamp"] == one["stamp"]
+    if one["protocol"] == "knn":
+      assert two["settings"] == one["settings"]
+    # Sums in another order may turn one of the 24 test images.
+    for a, b in zip(one["settings"], two["settings"], strict=True):
+      assert a["top1"] == pytest.approx(b["top1"], abs=1.1 / 24)
 
 
 def test_classes_are_those_of_the_training_images():
