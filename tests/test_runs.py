@@ -251,13 +251,16 @@ def test_shuffled_labels_change_no_bit_of_the_pretrained_parameters(arrays, tmp_
   assert figures[0] != figures[1]  # the labels did reach what is about labels
 
 
-def test_online_probes_are_logged_by_that_name_and_change_nothing(arrays, tmp_path):
+def test_online_probes_are_logged_by_that_name_and_change_nothing(
+  arrays, held_out_arrays, tmp_path
+):
   states, records = [], []
   for every in (0, 1):
     config = small("base", arrays, selection__rule="none", online__every_epochs=every)
-    config.data.test_path = str(arrays)
-    config.online.update(train_images=20, test_images=10)
-    config.evaluation.protocols = ("knn",)
+    config.data.test_path = str(held_out_arrays)
+    config.online.neighbours = 5
+    config.evaluation.update(protocols=("knn",), references=())
+    config.evaluation.knn.update(neighbours=(5,), temperatures=(0.1,))
     records.append(run(config, tmp_path / str(every)))
     states.append(restored(config, tmp_path / str(every)))
   for a, b in zip(*map(jax.tree.leaves, states), strict=True):
@@ -265,9 +268,10 @@ def test_online_probes_are_logged_by_that_name_and_change_nothing(arrays, tmp_pa
   assert not any(key.startswith("online/") for r in records[0] for key in r)
   probed = {r["step"]: r["online/epoch"] for r in records[1] if "online/epoch" in r}
   assert probed == {2: 1, 4: 2}
-  for record in records[1][1::2]:
-    for name in ("knn_top1", "linear_top1"):
-      assert (10 * record[f"online/{name}"]) % 1 == pytest.approx(0, abs=1e-6)
+  # With all images and the same k and temperature they are what an evaluation finds.
+  (row,) = json.loads((tmp_path / "1" / "evaluation.json").read_text())["results"]
+  assert records[1][-1]["online/knn_top1"] == row["top1"]
+  assert 0 <= records[1][-1]["online/linear_top1"] <= 1
 
 
 def test_a_diverged_loss_stops_the_run_and_says_what_to_do(arrays, tmp_path):

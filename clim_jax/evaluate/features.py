@@ -103,17 +103,29 @@ def extract(
   ids = batch_ids(source.num_images, batch_size)
   crop = crop._replace(side=subject.side(crop.side))
   rows = sharding.process_rows(mesh, batch_size)
-  under_way: collections.deque[jax.Array] = collections.deque()
-  done = []
+  under_way: collections.deque[tuple[int, jax.Array]] = collections.deque()
+  out: np.ndarray | None = None
+
+  def fetch() -> None:
+    """Puts the oldest batch in its place: 1.28 M rows are to be held but once."""
+    nonlocal out
+    turn, features = under_way.popleft()
+    rows = sharding.to_host(features)
+    if out is None:
+      out = np.empty((len(ids) * batch_size, rows.shape[1]), np.float32)
+    out[turn * batch_size :][:batch_size] = rows
+
   for turn, images in zip(
     track(range(len(ids))), evaluation_batches(source, ids, crop, rows), strict=True
   ):
-    under_way.append(embed(subject.variables, sharding.put_rows(mesh, images)))
+    features = embed(subject.variables, sharding.put_rows(mesh, images))
+    under_way.append((turn, features))
     if turn >= _AHEAD:
-      done.append(sharding.to_host(under_way.popleft()))
-  done += [sharding.to_host(batch) for batch in under_way]
+      fetch()
+  while under_way:
+    fetch()
   _share_stand_ins(source)
-  return np.concatenate(done)[: source.num_images]
+  return out[: source.num_images]
 
 
 def _share_stand_ins(source: Source) -> None:

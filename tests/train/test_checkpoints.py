@@ -52,3 +52,26 @@ def test_centers_come_back_as_they_were(tmp_path):
   checkpoints.save(1, Checkpoint(STATE, None, centers, None))
   np.testing.assert_array_equal(checkpoints.restore(1, STATE).centers, centers)
   checkpoints.close()
+
+
+@pytest.mark.parametrize("role", ["query", "key"])
+def test_an_encoder_comes_back_alone_whatever_else_is_there(role, tmp_path):
+  arrays = {
+    f"{owner}_{part}": {"layer": jnp.full((3,), number, jnp.float32)}
+    for number, (owner, part) in enumerate(
+      (owner, part) for owner in ("query", "key") for part in ("params", "stats")
+    )
+  }
+  checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
+  state = arrays | STATE | {"queue": jnp.zeros((6, DIM))}
+  checkpoints.save(1, Checkpoint(state, None, None, None))
+  replicated = sharding.replicated(sharding.make_mesh())
+  found = checkpoints.restore_encoder(1, role, replicated)
+  assert set(found) == {"params", "batch_stats"}
+  for part, saved in (("params", "params"), ("batch_stats", "stats")):
+    expected = arrays[f"{role}_{saved}"]["layer"]
+    np.testing.assert_array_equal(found[part]["layer"], expected)
+    assert found[part]["layer"].sharding.is_equivalent_to(replicated, 1)
+  with pytest.raises(FileNotFoundError, match=r"step 2 .* there are \[1\]"):
+    checkpoints.restore_encoder(2, role, replicated)
+  checkpoints.close()

@@ -37,8 +37,8 @@ def _theirs_from_ours(job):
 
 
 def _theirs_for_us(job):
-  """torchvision's model with random weights, which are saved."""
-  model = _torchvision(job)
+  """Their model with random weights, which are saved."""
+  model = _new_timm(job) if job["kind"].startswith("timm") else _torchvision(job)
   for name, tensor in model.state_dict().items():
     if name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
       tensor.uniform_(0.5, 1.5)
@@ -52,6 +52,12 @@ def _torchvision(job):
   import torchvision
 
   return torchvision.models.get_model(job["backbone"], weights=None)
+
+
+def _new_timm(job):
+  import timm
+
+  return timm.create_model(job["backbone"], pretrained=False)
 
 
 def _headless(model):
@@ -71,6 +77,7 @@ def _timm(job):
 KINDS = {
   "torchvision from ours": _theirs_from_ours,
   "torchvision for us": _theirs_for_us,
+  "timm for us": _theirs_for_us,
   "timm": _timm,
 }
 

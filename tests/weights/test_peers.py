@@ -31,7 +31,8 @@ OURS = [
   ("timm", RESNET50, "timm50"),
 ]
 THEIRS = [
-  ("torchvision for us", network, f"{network[0]}-theirs.pth")
+  (f"{library} for us", network, f"{network[0]}-{library}.pth")
+  for library in ("torchvision", "timm")
   for network in (RESNET18, RESNET50)
 ]
 
