@@ -28,9 +28,9 @@ from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.labelled import LabelledStream, labelled_batches
 from clim_jax.data.sources import ArraySource, folder_source
 from clim_jax.evaluate import evaluation, trained
-from clim_jax.evaluate.datasets import labelled_set
-from clim_jax.evaluate.features import extract
+from clim_jax.evaluate.datasets import LabelledSet, labelled_set
 from clim_jax.evaluate.results import PROTOCOLS, Result
+from clim_jax.evaluate.task import Task
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
 
@@ -233,11 +233,18 @@ def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
   names = [pathlib.Path(path).stem for path in paths]
   assert names[:4] == ["0", "12", "18", "24"]
   crop = CenterCrop(SIDE, 1.0)
-  extract(mesh(1), subject(), source, crop, batch_size=8)
+  numbers = np.arange(source.num_images)
+  data = LabelledSet("", source, source, numbers, numbers, source.num_images, "")
+  config = configuration.load(str(ROOT / "configs" / "base.py")).evaluation
+  config.batch_size = 8
+  task = Task(mesh(1), subject(), data, crop, 0.0, config, lambda loop, _: loop)
+  rows = task.embed(task.subject, source, numbers, "features")
   assert source.stand_ins == {0: 1, 2: 3}
+  assert rows.labels[:4].tolist() == [1, 1, 3, 3]
+  np.testing.assert_array_equal(rows.features[0], rows.features[1])
   batches = labelled_batches(
     source,
-    np.arange(source.num_images),
+    numbers,
     LabelledStream(np.asarray([0, 2, 7]), batch_size=3, seed=0),
     RandomCrop(SIDE, (1.0, 1.0), (1.0, 1.0)),
     steps=1,

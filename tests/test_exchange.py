@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from rich.console import Console
 from small_run import ROOT, run, shrink_evaluation, small
 
 from clim_jax import configuration, launch, sharding
 from clim_jax.configuration import ConfigError
+from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.evaluate.subjects import apply
+from clim_jax.experiment import open_experiment
 from clim_jax.launch import Request
 from clim_jax.runs import open_run
+from clim_jax.train.checkpoints import Checkpoint
+from clim_jax.train.pretrain import _begin
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +159,13 @@ def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
     same = jax.tree.map(
       np.array_equal, started["params"]["backbone"], origin["params"]["backbone"]
     )
+    assert all(jax.tree.leaves(same))
+  experiment = open_experiment(config)
+  start = Checkpoint(experiment.init_state(), None, None, None)
+  extractor = FeatureExtractor(experiment, experiment.train)
+  state = _begin(experiment, start, extractor, Console(quiet=True)).state
+  for stats in (state.query_stats, state.key_stats):
+    same = jax.tree.map(np.array_equal, stats, origin["batch_stats"])
     assert all(jax.tree.leaves(same))
   # The file has no projection: that of the new seed stays.
   kernels = [v["params"]["projection1"]["kernel"] for v in (started, origin)]

@@ -86,11 +86,14 @@ def test_neighbours_are_those_of_a_sorted_product(sets):
 
 
 def test_every_training_row_may_be_a_neighbour(sets):
-  # Fewer training rows than a block: padding must not vote.
+  # Neither a block nor a multiple of one: padding must not vote.
   train, train_labels, test, test_labels = sets
-  few = (train[:21], train_labels[:21], test, test_labels)
-  expected = _brute_force(few, neighbours=21, temperature=0.5)
-  assert _accuracy(few, neighbours=21, temperature=0.5) == expected
+  for rows in (21, 40):
+    few = (train[:rows], train_labels[:rows], test, test_labels)
+    settings = {"neighbours": rows, "temperature": 0.5}
+    assert _accuracy(few, **settings) == _brute_force(few, **settings)
+  found = nearest(sharding.make_mesh(), *few[:3], neighbours=40, block_size=32)
+  assert (np.sort(found.labels) == np.sort(train_labels[:40])).all()
 
 
 def test_infinite_temperature_is_the_majority_vote(sets):
