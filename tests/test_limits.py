@@ -48,7 +48,6 @@ def changed(key, value):
     ("evaluation.references", ("noise",), "untrained, raw_pixels"),
     ("evaluation.layer", "layer4", "features, hidden, embedding"),
     ("evaluation.encoder", "teacher", "query, key"),
-    ("evaluation.linear.batch_size", 100, r"linear\.batch_size 100 .* 8 devices"),
     ("evaluation.knn.neighbours", (), r"knn\.neighbours is empty"),
     ("evaluation.validation_fraction", 0.0, r"in \(0, 1\)"),
     ("evaluation.linear.epochs", 0, r"linear\.epochs 0 must be > 0"),
@@ -64,6 +63,15 @@ def changed(key, value):
 def test_a_value_out_of_range_is_refused(key, value, message):
   with pytest.raises(ConfigError, match=message):
     limits.check_config(changed(key, value), devices=8)
+
+
+@pytest.mark.parametrize("name", ["linear", "finetune"])
+def test_a_batch_of_a_protocol_must_divide_where_the_protocol_runs(name):
+  config = changed(f"evaluation.{name}.batch_size", 100)
+  limits.check_config(config, devices=8)
+  config.evaluation.protocols = ("knn", name)
+  with pytest.raises(ConfigError, match=rf"{name}\.batch_size 100 .* 8 devices"):
+    limits.check_config(config, devices=8)
 
 
 def test_sides_must_fall():

@@ -14,11 +14,10 @@ from clim_jax.models.encoder import LAYERS
 def check_evaluation(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for an evaluation that cannot work on this many devices."""
   evaluation = config.evaluation
-  sizes = {
-    "batch_size": evaluation.batch_size,
-    "linear.batch_size": evaluation.linear.batch_size,
-    "finetune.batch_size": evaluation.finetune.batch_size,
-  }
+  sizes = {"batch_size": evaluation.batch_size}
+  # A large pod that pretrains need not suit a probe that it does not run.
+  for name in {"linear", "finetune"} & set(evaluation.protocols):
+    sizes[f"{name}.batch_size"] = evaluation[name].batch_size
   for key, size in sizes.items():
     if size < 1 or size % devices:
       raise ConfigError(f"evaluation.{key} {size} must divide by {devices} devices")

@@ -33,7 +33,7 @@ def write(
   network: Network,
   preprocessing: Preprocessing,
 ) -> None:
-  """A pickle of a dict of NumPy arrays, which NumPy 1.26 and later can read."""
+  """A pickle of a dict of NumPy arrays, as Detectron2's own converters write it."""
   del network, preprocessing
   model = {
     detectron2_name(name): tensor
