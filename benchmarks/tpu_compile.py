@@ -4,9 +4,10 @@
     --topology=v5e:2x4 --program=step --batch-per-chip 32 64
   python benchmarks/tpu_compile.py --topology=v4:2x2x2 --program=neighbours
 
-A train step's bound is the slower of its FLOP and its bytes at the chip's published
-peaks; the search and k-means are loops, whose body the compiler counts once, so for
-them only memory is told. Needs libtpu (Linux, x86-64), from requirements-dev.txt.
+A train step's bound is the slower of its FLOP and of its bytes to and from HBM, at the
+chip's published peaks. The search and k-means are loops, whose body the compiler counts
+once, so for them only memory is told. Needs libtpu (Linux, x86-64), from
+requirements-dev.txt.
 """
 
 import argparse
@@ -42,7 +43,9 @@ class Result:
   fits: bool
   batch_per_chip: int | None = None
   gflop: float | None = None
-  gigabytes: float | None = None
+  hbm_gb: float | None = None
+  augment_gb: float | None = None  # of those, of photometric augmentation
+  accessed_gb: float | None = None  # on-chip memory included
   collective_mb: float | None = None
   bound: str | None = None  # what the roofline's bound is: flops | bytes
   images_per_second: float | None = None  # of one device, at that bound
@@ -69,12 +72,14 @@ def compiled_cost(
   if batch_per_chip is None:
     return result
   cost = tpu_programs.cost_of(compiled)
-  by_flops, by_bytes = cost.flops / chip.flops, cost.bytes_accessed / chip.bandwidth
+  by_flops, by_bytes = cost.flops / chip.flops, cost.hbm_bytes / chip.bandwidth
   return dataclasses.replace(
     result,
     batch_per_chip=batch_per_chip,
     gflop=round(cost.flops / 1e9, 1),
-    gigabytes=round(cost.bytes_accessed / 1e9, 2),
+    hbm_gb=round(cost.hbm_bytes / 1e9, 2),
+    augment_gb=round(cost.augment_bytes / 1e9, 2),
+    accessed_gb=round(cost.bytes_accessed / 1e9, 2),
     collective_mb=round(cost.collective_bytes / 1e6, 1),
     bound="flops" if by_flops > by_bytes else "bytes",
     images_per_second=round(batch_per_chip / max(by_flops, by_bytes)),

@@ -18,6 +18,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from benchmarks import tpu_traffic
 from clim_jax import sharding
 from clim_jax.batch import Batch
 from clim_jax.experiment import Experiment
@@ -56,10 +57,12 @@ _COLLECTIVES = (
 
 
 class Cost(NamedTuple):
-  """Of one device. FLOP and bytes count the body of a loop once."""
+  """Of one device. FLOP and accessed bytes count the body of a loop once."""
 
   flops: float
-  bytes_accessed: float
+  bytes_accessed: float  # on-chip memory included
+  hbm_bytes: int
+  augment_bytes: int  # of those, by what carries its name; flips lose theirs
   collective_bytes: int
 
 
@@ -163,11 +166,13 @@ def _abstract(mesh: Mesh, tree: Any, spec: PartitionSpec) -> Any:
 
 def cost_of(compiled: jax.stages.Compiled) -> Cost:
   """What the compiler says of a program."""
-  analysis = compiled.cost_analysis() or {}
+  analysis, text = compiled.cost_analysis() or {}, compiled.as_text()
   return Cost(
     flops=analysis.get("flops", 0.0),
     bytes_accessed=analysis.get("bytes accessed", 0.0),
-    collective_bytes=_collective_bytes(compiled.as_text()),
+    hbm_bytes=tpu_traffic.hbm_bytes(text),
+    augment_bytes=tpu_traffic.hbm_bytes(text, scope="augment"),
+    collective_bytes=_collective_bytes(text),
   )
 
 

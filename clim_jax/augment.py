@@ -64,6 +64,7 @@ class Policy:
       raise ValueError(f"blur_sigma {self.blur_sigma} must be 0 < low <= high")
 
 
+@jax.named_scope("augment")  # so that profiles and benchmarks can tell its cost
 def augment(rngs: jax.Array, images: jax.Array, policy: Policy) -> jax.Array:
   """Augments every image of a batch by draws of its own.
 

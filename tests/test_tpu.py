@@ -25,6 +25,8 @@ def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   assert any("bf16[" in line for line in convolutions)
   cost = tpu_programs.cost_of(compiled)
   assert cost.flops > 0
+  # Parameters, activations and the batch; all of a tiny step may stay on the chip.
+  assert 0 < cost.hbm_bytes < cost.bytes_accessed
   # Gradients are summed over devices: at least the parameters' bytes.
   assert cost.collective_bytes > 0
 
