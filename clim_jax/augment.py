@@ -2,7 +2,7 @@
 
 The order is that of MoCo v2 (Chen et al. 2020, arXiv 2003.04297), solarization that of
 BYOL (Grill et al. 2020, arXiv 2006.07733). Every op is written for one image, [S, S, 3]
-float32 in [0, 1], and `augment` maps them over the batch once.
+float32 in [0, 1], and `augment` alone maps them over the batch.
 
 Under `vmap` a branch on a traced value computes both sides, so an op that is drawn with
 probability p costs the same for every p > 0; at 0, a static value, it is left out.
@@ -26,6 +26,7 @@ from clim_jax.photometric import (
 )
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+_PART = 64  # images mapped over at once: as many of 224 pixels as a TPU keeps on chip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def augment(rngs: jax.Array, images: jax.Array, policy: Policy) -> jax.Array:
     raise ValueError(f"images {images.dtype}{images.shape}: not float32 [B, S, S, 3]")
   if rngs.shape != images.shape[:1]:
     raise ValueError(f"rngs {rngs.shape} must hold one key for each of {len(images)}")
-  return jax.vmap(functools.partial(_augment_image, policy=policy))(rngs, images)
+  augment_one = functools.partial(_augment_image, policy=policy)
+  return jax.lax.map(lambda one: augment_one(*one), (rngs, images), batch_size=_PART)
 
 
 def _augment_image(rng: jax.Array, image: jax.Array, *, policy: Policy) -> jax.Array:

@@ -358,6 +358,16 @@ def test_an_image_does_not_depend_on_its_neighbours(images):
     assert differs.mean() < 1e-4
 
 
+def test_a_batch_of_several_parts_is_augmented_as_each_part_is():
+  size = 2 * augment._PART + 3
+  batch = np.random.default_rng(0).uniform(size=(size, 6, 6, 3)).astype(np.float32)
+  whole = run(keys(size), batch, EVERYTHING)
+  for part in np.split(np.arange(size), [augment._PART, size - 3]):
+    alone = run(keys(size)[part], batch[part], EVERYTHING)
+    differs = np.abs(whole[part] - alone) > 10 * ROUNDING
+    assert differs.mean() < 1e-4  # a solarized value may tip
+
+
 def test_each_image_of_a_batch_draws_for_itself(images):
   results = run(keys(9), np.repeat(images[:1], 9, 0), EVERYTHING)
   assert len(np.unique(results, axis=0)) == 9
