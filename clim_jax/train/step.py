@@ -129,22 +129,16 @@ def _encode_keys(
 
     encoded, stats = lax.map(part, _split(view, recipe.accumulate_steps))
     encoded = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), encoded)
+    encoded = encoded._replace(embedding=gather(encoded.embedding)[role.key_row])
     return lax.stop_gradient(encoded), jax.tree.map(lambda s: s.mean(axis=0), stats)
 
-  # Anchors and positives in one batch, each normalised by statistics of its own.
-  views = [role.key] if role.positive_key is None else [role.key, role.positive_key]
-  both = jax.vmap(encode)(jax.tree.map(lambda *views: jnp.stack(views), *views))
-  (encoded, stats), *positives = (
-    jax.tree.map(lambda x, row=row: x[row], both) for row in range(len(views))
-  )
-
-  def keys_of(encoded: Encoded) -> jax.Array:
-    return gather(encoded.embedding)[role.key_row]
-
+  encoded, stats = encode(role.key)
   # Positives leave no trace in the running statistics: a batch in which no anchor
   # has one then gives the very state that plain MoCo v2 gives.
-  keys, has_positive = keys_of(encoded), role.has_positive
-  positive_keys = keys_of(positives[0][0]) if positives else None
+  positive_keys = None
+  if role.positive_key is not None:
+    positive_keys = encode(role.positive_key)[0].embedding
+  keys, has_positive = encoded.embedding, role.has_positive
   anchors = Anchors(role.queries, role.positives, (), keys, positive_keys, has_positive)
   return anchors, stats, encoded.features
 

@@ -216,23 +216,6 @@ def test_recomputed_activations_cost_convolutions_and_change_nothing():
   assert convolutions[1] > 1.2 * convolutions[0]
 
 
-def test_keys_of_anchors_and_positives_are_encoded_in_one_batch():
-  mesh, setup = sharding.make_mesh(jax.devices()[:1]), tiny.setup()
-  step = make_train_step(mesh, setup.replica_step)
-
-  def convolutions(positives: bool) -> int:
-    batch = tiny.random_batch(positives=positives)
-    text = step.lower(*tiny.put(mesh, setup.state, batch)).as_text()
-    return text.count("stablehlo.convolution")
-
-  images = jax.ShapeDtypeStruct((4, 8, 8, 3), np.float32)
-  encode = jax.jit(lambda images: embed(setup, setup.state.key_params, {}, images))
-  encoding = encode.lower(images).as_text().count("stablehlo.convolution")
-  # Mixtures are encoded and differentiated as plain queries are; keys once for both.
-  assert encoding > 0
-  assert convolutions(True) == 2 * convolutions(False) - encoding
-
-
 def test_mapped_step_equals_pmap_of_the_same_function():
   setup = tiny.setup(devices=8)
   batch = tiny.random_batch()
