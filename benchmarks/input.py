@@ -43,6 +43,7 @@ from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.pipeline import train_batches
 from clim_jax.data.sources import Source, load_source
+from clim_jax.memory import keep_freed_memory
 from clim_jax.selection.positives import Positives
 from configs import base
 
@@ -195,6 +196,7 @@ def main() -> None:
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
   require_peers()
+  keep_freed_memory()  # as main.py does
   misses = []
   with tempfile.TemporaryDirectory() as scratch:
     scratch = pathlib.Path(scratch)

@@ -18,6 +18,7 @@ from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.evaluate.report import judge
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import make_encoder, open_experiment
+from clim_jax.memory import keep_freed_memory
 from clim_jax.runs import Trained, open_trained
 from clim_jax.train.pretrain import pretrain
 from clim_jax.weights.error import WeightsError
@@ -65,6 +66,7 @@ def run(
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
+  keep_freed_memory()
   # Compiled programs are kept from run to run, unless the user says where or not.
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE))

@@ -5,6 +5,7 @@ at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from clim_jax.selection.positives import Positives
 tf.config.set_visible_devices([], "GPU")
 
 _PREFETCH = 2  # batches ready ahead of the step
+_THREADS_A_CORE = 2  # some always wait for others: measured in docs/performance.md
 
 
 def train_batches(
@@ -167,6 +169,7 @@ def _dataset(
   options = tf.data.Options()
   # Images are worked on side by side: to cut one's operations up as well costs time.
   options.threading.max_intra_op_parallelism = 1
+  options.threading.private_threadpool_size = _THREADS_A_CORE * (os.cpu_count() or 1)
   dataset = dataset.map(order_keys, num_parallel_calls=2).prefetch(_PREFETCH)
   return dataset.with_options(options)
 

@@ -97,9 +97,11 @@ def _phase(
 def _kernel_gradient(
   stride: int, images: jax.Array, side: int, gradient: jax.Array
 ) -> jax.Array:
-  """As XLA's, but with its operands transposed on their own."""
-  if side == 1:  # all other pixels are neither read nor moved
-    images, stride = images[:, ::stride, ::stride], 1
+  """As XLA's, but with its operands transposed on their own; of 1×1, a product."""
+  if side == 1:
+    seen = images[:, ::stride, ::stride].reshape(-1, images.shape[-1])
+    gradient = gradient.reshape(-1, gradient.shape[-1])
+    return lax.dot_general(seen, gradient, (((0,), (0,)), ((), ())))[None, None]
   before, extent = side // 2, (gradient.shape[1] - 1) * stride + 1
   to_kernel = lax.conv_general_dilated(
     _transposed((3, 1, 2, 0), images),

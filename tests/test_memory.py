@@ -1,0 +1,41 @@
+"""Freed memory stays in the process, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+# Pages fetched while eight arrays of an image's size are made and freed, twenty times.
+_PROGRAM = """
+import resource, sys
+from clim_jax.memory import keep_freed_memory
+if "keep" in sys.argv:
+  assert keep_freed_memory() == ("refuse" not in sys.argv)
+def faults():
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def use():
+  images = [bytearray(600_000) for _ in range(8)]
+  for image in images:
+    image[::4096] = bytes(len(image[::4096])).replace(b"\\0", b"x")
+use()
+before = faults()
+for _ in range(20):
+  use()
+print(faults() - before)
+"""
+
+
+def _faults(*arguments, **environment):
+  clean = {k: v for k, v in os.environ.items() if "MALLOC" not in k.upper()}
+  command = [sys.executable, "-c", _PROGRAM, *arguments]
+  answer = subprocess.run(
+    command, env=clean | environment, check=True, capture_output=True, text=True
+  )
+  return int(answer.stdout)
+
+
+def test_freed_memory_is_used_again_without_new_pages():
+  assert _faults("keep") < _faults() / 10
+
+
+def test_an_environment_that_says_how_to_allocate_is_left_alone():
+  assert _faults("keep", "refuse", MALLOC_ARENA_MAX="4") > 0
