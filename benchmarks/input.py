@@ -150,9 +150,9 @@ def measure(
   """Compares with each peer in turn."""
   case, workers = CASES[name], os.cpu_count() or 1
   source, data = _open(case, folder, scratch)
+  photometric = _photometric_seconds(case)  # before any crops are being prepared
   batches = _our_batches(case, source)
   _turn(batches, case.batches)  # while the number of parallel calls settles
-  photometric = _photometric_seconds(case)
   anchors = case.batch * case.batches
   for mode in _PEERS:
     progress(f"{name}, {mode}")

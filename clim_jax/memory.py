@@ -4,9 +4,8 @@ import ctypes
 import os
 
 # Numbers of glibc's malloc.h, and bytes.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_KEPT = 2**30  # at the end of a heap, before it goes back to the system
-_PAD = 64 * 2**20  # that a heap grows by; the whole heap of a thread
+_TOP_PAD, _MMAP_THRESHOLD = -2, -3
+_KEPT = 64 * 2**20  # free at the end of a heap; the whole heap of a thread
 _MAPPED = 32 * 2**20  # larger arrays are mapped one by one; the most that glibc takes
 
 
@@ -26,10 +25,6 @@ def keep_freed_memory() -> bool:
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt is None:
     return False
-  options = {
-    _TRIM_THRESHOLD: _KEPT,
-    _TOP_PAD: _PAD,
-    # Any option ends glibc's own raising of this one, from 128 KiB.
-    _MMAP_THRESHOLD: _MAPPED,
-  }
+  # Setting any option ends glibc's own raising of the second one, from 128 KiB.
+  options = {_TOP_PAD: _KEPT, _MMAP_THRESHOLD: _MAPPED}
   return all(mallopt(*option) == 1 for option in options.items())
