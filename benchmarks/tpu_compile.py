@@ -58,7 +58,7 @@ def compiled_cost(
   chip = tpu_programs.CHIPS[mesh.devices.flat[0].device_kind]
   progress(f"{program}, {topology}, {batch_per_chip or ''}")
   started = time.perf_counter()
-  compiled = lower().compile()
+  compiled = tpu_programs.compile_readably(lower(), mesh)
   memory = tpu_programs.memory_bytes(compiled)
   result = Result(
     program,

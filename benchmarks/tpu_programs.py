@@ -47,6 +47,12 @@ CHIPS = {
 TOPOLOGIES = ("v4:2x2x2", "v5e:2x4", "v6e:2x4", "tpu7x:2x2x2")
 # The two cores of these chips work as one device, as they do on Cloud TPU.
 _MEGACORE = ("v4", "v5p")
+# Collectives that a TPU7x hands to its sparse cores come back from libtpu as calls that
+# jaxlib 0.10 cannot read; in a program that is to be read they stay where they are.
+_OFFLOAD = "xla_tpu_enable_sparse_core_collective_offload"
+_READABLE = {
+  "TPU7x": {f"{_OFFLOAD}_all_reduce": "false", f"{_OFFLOAD}_all_gather": "false"}
+}
 _COLLECTIVES = (
   "all-reduce",
   "all-gather",
@@ -73,6 +79,12 @@ def topology_mesh(name: str) -> Mesh:
     options["chip_config_name"] = "megacore"
   topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
   return sharding.make_mesh(topology.devices)
+
+
+def compile_readably(lowered: jax.stages.Lowered, mesh: Mesh) -> jax.stages.Compiled:
+  """Compiles what was lowered for a mesh, so that `cost_of` can read it."""
+  options = _READABLE.get(mesh.devices.flat[0].device_kind)
+  return lowered.compile(compiler_options=options)
 
 
 def lower_step(

@@ -31,6 +31,13 @@ def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   assert cost.collective_bytes > 0
 
 
+def test_what_a_step_costs_can_be_read_for_the_newest_chip():
+  mesh = tpu_programs.topology_mesh(tpu_programs.TOPOLOGIES[-1])
+  lowered = tpu_programs.lower_step(smoke.get_config(), mesh, 4)
+  cost = tpu_programs.cost_of(tpu_programs.compile_readably(lowered, mesh))
+  assert min(cost.flops, cost.hbm_bytes, cost.collective_bytes) > 0
+
+
 @pytest.mark.parametrize("scoring", SCORINGS)
 def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
   search = tpu_programs.lower_neighbours(
