@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from clim_jax import launch
+
 # Pages fetched while arrays of an image's size are made and freed, ten times.
 _PROGRAM = """
 import resource, sys, threading
@@ -30,8 +32,11 @@ use_often()
 """
 
 
+_SAYS = ("MALLOC_", "GLIBC_TUNABLES")  # how to allocate
+
+
 def _faults(*arguments, **environment):
-  clean = {k: v for k, v in os.environ.items() if "MALLOC" not in k.upper()}
+  clean = {k: v for k, v in os.environ.items() if not k.startswith(_SAYS)}
   command = [sys.executable, "-c", _PROGRAM, *arguments]
   answer = subprocess.run(
     command, env=clean | environment, check=True, capture_output=True, text=True
@@ -47,5 +52,14 @@ def test_freed_memory_is_used_again_without_new_pages(where):
   assert _faults(*where, "keep") < _faults(*where) / 10
 
 
-def test_an_environment_that_says_how_to_allocate_is_left_alone():
-  assert _faults("keep", "refuse", MALLOC_ARENA_MAX="4") > 0
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_an_environment_that_says_how_to_allocate_is_left_alone(name):
+  assert _faults("keep", "refuse", **{name: ""}) > _faults("keep") * 10
+
+
+def test_a_launch_keeps_freed_memory(monkeypatch):
+  done = []
+  monkeypatch.setattr(launch, "keep_freed_memory", lambda: done.append("kept"))
+  monkeypatch.setitem(launch._MODES, "pretrain", lambda *_: done.append("pretrained"))
+  launch.run(None, "pretrain", None)
+  assert done == ["kept", "pretrained"]
