@@ -37,13 +37,14 @@ import numpy as np
 from benchmarks.jpegs import write_jpegs
 from benchmarks.measurement import progress
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax.augment import Policy, augment
+from clim_jax.augment import augment
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.pipeline import train_batches
 from clim_jax.data.sources import Source, load_source
 from clim_jax.memory import keep_freed_memory
+from clim_jax.policy import Policy
 from clim_jax.selection.positives import Positives
 from configs import base
 
@@ -133,7 +134,7 @@ def _photometric_seconds(case: Case) -> float:
   apply = jax.jit(functools.partial(augment, policy=policy))
   total, rngs = 0.0, jax.random.split(jax.random.key(0), case.batch)
   for side in (*case.sides, case.sides[0]):
-    images = jax.numpy.full((case.batch, side, side, 3), 0.5)
+    images = np.full((case.batch, side, side, 3), 128, np.uint8)
     apply(rngs, images).block_until_ready()
     seconds = []
     for _ in range(3):

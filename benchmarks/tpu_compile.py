@@ -5,9 +5,10 @@
   python benchmarks/tpu_compile.py --topology=v4:2x2x2 --program=neighbours
 
 A train step's bound is the slower of its FLOP and of its bytes to and from HBM, at the
-chip's published peaks. The search and k-means are loops, whose body the compiler counts
-once, so for them only memory is told. Needs libtpu (Linux, x86-64), from
-requirements-dev.txt.
+chip's published peaks. The compiler's estimate of cycles holds what vector units and
+on-chip memory take as well: it is what two versions of a step can be compared by. The
+search and k-means are loops, whose body the compiler counts once, so for them only
+memory is told. Needs libtpu (Linux, x86-64), from requirements-dev.txt.
 """
 
 import argparse
@@ -46,6 +47,8 @@ class Result:
   hbm_gb: float | None = None
   augment_gb: float | None = None  # of those, of photometric augmentation
   accessed_gb: float | None = None  # on-chip memory included
+  million_cycles: float | None = None  # by the compiler's estimate of each operation
+  augment_million_cycles: float | None = None  # of those, but for a kernel's
   collective_mb: float | None = None
   bound: str | None = None  # what the roofline's bound is: flops | bytes
   images_per_second: float | None = None  # of one device, at that bound
@@ -80,6 +83,8 @@ def compiled_cost(
     hbm_gb=round(cost.hbm_bytes / 1e9, 2),
     augment_gb=round(cost.augment_bytes / 1e9, 2),
     accessed_gb=round(cost.bytes_accessed / 1e9, 2),
+    million_cycles=round(cost.cycles / 1e6, 2),
+    augment_million_cycles=round(cost.augment_cycles / 1e6, 2),
     collective_mb=round(cost.collective_bytes / 1e6, 1),
     bound="flops" if by_flops > by_bytes else "bytes",
     images_per_second=round(batch_per_chip / max(by_flops, by_bytes)),

@@ -20,9 +20,12 @@ from ml_collections import ConfigDict
 
 from benchmarks import tpu_traffic
 from clim_jax import sharding
+from clim_jax.augment import augment
 from clim_jax.batch import Batch
 from clim_jax.experiment import Experiment
+from clim_jax.policy import Policy
 from clim_jax.selection import kmeans, neighbours
+from configs import base
 
 _IMAGENET = 1_281_167
 
@@ -69,6 +72,8 @@ class Cost(NamedTuple):
   bytes_accessed: float  # on-chip memory included
   hbm_bytes: int
   augment_bytes: int  # of those, by what carries its name; flips lose theirs
+  cycles: int  # by the compiler's estimate of each operation
+  augment_cycles: int  # of those; of its kernel on TPU there is no estimate
   collective_bytes: int
 
 
@@ -125,6 +130,26 @@ def _batch(experiment: Experiment) -> Batch:
     key_row=vector(jnp.int32),
     query_row=vector(jnp.int32),
   )
+
+
+def lower_augmentation(
+  mesh: Mesh, *, batch_per_chip: int, side: int, implementation: str = "auto"
+) -> jax.stages.Lowered:
+  """MoCo v2's photometric augmentation of one view, rounded to bfloat16."""
+  config = base.get_config().augment
+  config.implementation = implementation
+  policy = Policy(**config.to_dict())
+
+  def view(rngs: jax.Array, images: jax.Array) -> jax.Array:
+    return augment(rngs, images, policy).astype(jnp.bfloat16)
+
+  rows = batch_per_chip * mesh.devices.size
+  rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+  images = jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8)
+  mapped = sharding.spmd(
+    view, mesh, in_specs=(sharding.ROWS, sharding.ROWS), out_specs=sharding.ROWS
+  )
+  return mapped.lower(*_abstract(mesh, (rngs, images), sharding.ROWS))
 
 
 def lower_neighbours(
@@ -184,6 +209,8 @@ def cost_of(compiled: jax.stages.Compiled) -> Cost:
     bytes_accessed=analysis.get("bytes accessed", 0.0),
     hbm_bytes=tpu_traffic.hbm_bytes(text),
     augment_bytes=tpu_traffic.hbm_bytes(text, scope="augment"),
+    cycles=tpu_traffic.estimated_cycles(text),
+    augment_cycles=tpu_traffic.estimated_cycles(text, scope="augment"),
     collective_bytes=_collective_bytes(text),
   )
 

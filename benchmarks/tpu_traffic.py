@@ -1,105 +1,76 @@
-"""Bytes that a compiled TPU program moves to and from HBM, read from its text.
+"""What a compiled TPU program moves to and from HBM, and how long that takes.
 
-The compiler's own count holds whatever an operation reads, also from on-chip memory,
-and the body of a loop once. Here are the operands and results that lie in HBM, with
-their tiles padded, as often as they are read and written. An operation that reads a
-part of an operand counts as reading it all.
+The compiler's own count of bytes holds whatever an operation reads, also from on-chip
+memory, and the body of a loop once. Here are the operands and results that lie in HBM,
+with their tiles padded, as often as they are read and written. Of an array that an
+operation only slices, or updates in place, the slices count; a gather counts as reading
+it all.
 """
 
+import collections
 import functools
 import math
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+
+from benchmarks.tpu_hlo import Instruction, Operation, operations
 
 _SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](?:\{([\d,]*)(:[^}]*)?\})?")
-_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%(\S+) = (.*?) ([\w\-]+)\((.*)")
-_COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*\) -> .* \{$", re.MULTILINE)
-# They name memory, and move nothing; of a copy, the end is counted and not the start.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
-
-
-class Instruction(NamedTuple):
-  name: str
-  shapes: str
-  opcode: str
-  rest: str  # operands and attributes
-
-
-class Program(NamedTuple):
-  entry: str
-  computations: dict[str, list[Instruction]]
+_SLICES, _UPDATE = {"slice", "dynamic-slice"}, "dynamic-update-slice"
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 def hbm_bytes(text: str, *, scope: str = "") -> int:
-  """Of one device, a run of the program.
-
-  Args:
-    text: `as_text()` of a compiled program.
-    scope: counts only what has this in its JAX name, as of a `jax.named_scope`.
-  """
-  program = _parse(text)
-  return _moved(program, program.entry, scope)
+  """Of one device, a run of the program; see `operations` for the arguments."""
+  return sum(each.times * _moved(each) for each in operations(text, scope=scope))
 
 
-def _parse(text: str) -> Program:
-  computations, entry = {}, ""
-  marks = list(_COMPUTATION.finditer(text))
-  for mark in marks:
-    body = text[mark.end() : text.index("\n}", mark.end())]
-    computations[mark[2]] = [
-      Instruction(*found.groups()) for found in _INSTRUCTION.finditer(body)
-    ]
-    entry = mark[2] if mark[1] else entry
-  return Program(entry, computations)
+def estimated_cycles(text: str, *, scope: str = "") -> int:
+  """By the compiler's estimate of each operation; a Pallas kernel has none."""
+  return sum(
+    each.times * int(found[1])
+    for each in operations(text, scope=scope)
+    if (found := _CYCLES.search(each.instruction.rest))
+  )
 
 
-def _moved(program: Program, computation: str, scope: str) -> int:
-  instructions = program.computations[computation]
-  sizes = {each.name: _hbm_size(each.shapes) for each in instructions}
-  total = 0
-  for each in instructions:
-    if each.opcode in _FREE or each.opcode.endswith("-start"):
-      continue
-    within = list(_loops(program, each))
-    total += sum(times * _moved(program, body, scope) for times, body in within)
-    if within or scope not in _jax_name(each):
-      continue
-    if each.opcode.endswith("-done"):  # between HBM and the chip, whichever way
-      total += sum(map(_padded_size, _SHAPE.finditer(each.shapes)))
-    else:
-      operands = re.findall(r"%([\w.\-]+)", each.rest.split("), ")[0])
-      total += sizes[each.name] + sum(sizes.get(name, 0) for name in operands)
-  return total
+def _moved(operation: Operation) -> int:
+  if operation.instruction.opcode.endswith("-done"):
+    return _size(operation.instruction.shapes)  # between HBM and the chip
+  users = collections.defaultdict(list)
+  for each in operation.body:
+    for name in each.operands:
+      users[name].append(each)
+  parameters = (each for each in operation.body if each.opcode == "parameter")
+  named = {each.name: each for each in operation.body}
+  return sum(_read(each, users) for each in parameters) + _written(
+    operation.body[-1], named
+  )
 
 
-def _loops(program: Program, each: Instruction) -> Iterator[tuple[int, str]]:
-  """Computations that an instruction runs from HBM to HBM, and how often."""
-  if each.opcode == "while":
-    body, condition = (
-      re.search(rf"{part}=%([\w.\-]+)", each.rest)[1] for part in ("body", "condition")
-    )
-    yield _trips(program, condition), body
-  elif each.opcode == "conditional":
-    for branches in re.findall(r"(?:computations=\{([^}]*)\})", each.rest):
-      yield from ((1, name) for name in re.findall(r"%([\w.\-]+)", branches))
-  elif each.opcode == "call":
-    yield 1, re.search(r"to_apply=%([\w.\-]+)", each.rest)[1]
+def _read(array: Instruction, users: dict[str, list[Instruction]]) -> int:
+  """Bytes that are read of a parameter of a computation, or of a bitcast of one."""
+  whole, read = _hbm_size(array.shapes), 0
+  for user in users[array.name]:
+    if user.opcode in _SLICES:
+      read += _size(user.shapes)
+    elif user.opcode == "bitcast":
+      read += _read(user, users)
+    elif user.opcode != _UPDATE or user.operands[0] != array.name:
+      return whole
+  return min(read, whole)
 
 
-def _trips(program: Program, condition: str) -> int:
-  """What a loop counts to; once if it is not a loop that counts."""
-  counts = [
-    int(each.rest.split(")")[0])
-    for each in program.computations[condition]
-    if each.opcode == "constant" and each.shapes.startswith("s32[]")
-  ]
-  return counts[0] if len(counts) == 1 else 1
-
-
-def _jax_name(each: Instruction) -> str:
-  found = re.search(r'op_name="([^"]*)"', each.rest)
-  return found[1] if found else ""
+def _written(root: Instruction, named: dict[str, Instruction]) -> int:
+  operands = [named[name] for name in root.operands if name in named]
+  if root.opcode == "tuple":
+    return sum(_written(each, named) for each in operands)
+  if not _hbm_size(root.shapes):
+    return 0
+  if root.opcode == _UPDATE:
+    return _size(operands[1].shapes)
+  if root.opcode == "bitcast" and operands[0].opcode == _UPDATE:
+    return _written(operands[0], named)
+  return _hbm_size(root.shapes)
 
 
 def _hbm_size(shapes: str) -> int:
@@ -109,6 +80,11 @@ def _hbm_size(shapes: str) -> int:
     for found in _SHAPE.finditer(shapes)
     if "S(" not in (found[4] or "")  # a memory space; HBM is the one not told
   )
+
+
+def _size(shapes: str) -> int:
+  """The same, wherever they lie."""
+  return sum(map(_padded_size, _SHAPE.finditer(shapes)))
 
 
 @functools.cache

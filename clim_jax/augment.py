@@ -5,16 +5,16 @@ BYOL (Grill et al. 2020, arXiv 2006.07733). Every op is written for one image, [
 float32 in [0, 1], and `augment` alone maps them over the batch.
 
 Under `vmap` a branch on a traced value computes both sides, so an op that is drawn with
-probability p costs the same for every p > 0; at 0, a static value, it is left out.
+probability p costs the same for every p > 0; at 0, a static value, it is left out. On a
+TPU one kernel takes its place, in which an image pays for what it draws.
 """
 
-import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 
+from clim_jax import augment_kernel
 from clim_jax.photometric import (
   adjust_hue,
   blend,
@@ -24,45 +24,9 @@ from clim_jax.photometric import (
   solarize,
   to_grayscale,
 )
+from clim_jax.policy import BRIGHTNESS, CONTRAST, HUE, Draws, Policy, draw
 
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _PART = 64  # images mapped over at once: as many of 224 pixels as a TPU keeps on chip
-
-
-@dataclasses.dataclass(frozen=True)
-class Policy:
-  """Probabilities and strengths of one view's augmentation.
-
-  Hashable, so that a jitted function can close over it or take it as static.
-
-  Raises:
-    ValueError: a value outside its range.
-  """
-
-  jitter_probability: float
-  brightness: float  # factor ~ U[max(0, 1 - brightness), 1 + brightness]
-  contrast: float  # likewise
-  saturation: float  # likewise
-  hue: float  # shift ~ U[-hue, hue], a fraction of the hue circle, at most 0.5
-  grayscale_probability: float
-  blur_probability: float
-  blur_sigma: tuple[float, float]  # sigma ~ U[low, high], in pixels at every side
-  solarize_probability: float
-  solarize_threshold: float  # values at or above it are inverted
-  flip_probability: float
-
-  def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.name.endswith("_probability") and not 0 <= value <= 1:
-        raise ValueError(f"{field.name} {value} must lie in [0, 1]")
-    if min(self.brightness, self.contrast, self.saturation) < 0:
-      raise ValueError(f"jitter strengths must not be negative: {self}")
-    if not 0 <= self.hue <= 0.5:
-      raise ValueError(f"hue {self.hue} must lie in [0, 0.5]")
-    low, high = self.blur_sigma
-    if self.blur_probability > 0 and not 0 < low <= high:
-      raise ValueError(f"blur_sigma {self.blur_sigma} must be 0 < low <= high")
 
 
 @jax.named_scope("augment")  # so that profiles and benchmarks can tell its cost
@@ -73,80 +37,48 @@ def augment(rngs: jax.Array, images: jax.Array, policy: Policy) -> jax.Array:
 
   Args:
     rngs: typed PRNG keys, [B].
-    images: [B, S, S, 3] float32 in [0, 1].
+    images: [B, S, S, 3] uint8.
     policy: static.
 
   Returns:
     [B, S, S, 3] float32 in [0, 1].
 
   Raises:
-    ValueError: the shapes disagree, or the images are not float32 RGB.
+    ValueError: the shapes disagree, or the images are not uint8 RGB.
   """
-  if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.float32:
-    raise ValueError(f"images {images.dtype}{images.shape}: not float32 [B, S, S, 3]")
+  if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != jnp.uint8:
+    raise ValueError(f"images {images.dtype}{images.shape}: not uint8 [B, S, S, 3]")
   if rngs.shape != images.shape[:1]:
     raise ValueError(f"rngs {rngs.shape} must hold one key for each of {len(images)}")
-  augment_one = functools.partial(_augment_image, policy=policy)
-  return jax.lax.map(lambda one: augment_one(*one), (rngs, images), batch_size=_PART)
+  draws = jax.vmap(functools.partial(draw, policy=policy))(rngs)
+  apply = functools.partial(_apply_in_parts, policy=policy)
+  if policy.implementation == "xla" or images.shape[1] > augment_kernel.LARGEST_SIDE:
+    return apply(images, draws)
+  kernel = functools.partial(augment_kernel.apply, policy=policy)
+  return jax.lax.platform_dependent(images, draws, tpu=kernel, default=apply)
 
 
-def _augment_image(rng: jax.Array, image: jax.Array, *, policy: Policy) -> jax.Array:
-  jitters = any((policy.brightness, policy.contrast, policy.saturation, policy.hue))
+def _apply_in_parts(images: jax.Array, draws: Draws, *, policy: Policy) -> jax.Array:
+  return jax.lax.map(
+    lambda one: apply_draws(*one, policy), (images, draws), batch_size=_PART
+  )
+
+
+def apply_draws(image: jax.Array, draws: Draws, policy: Policy) -> jax.Array:
+  """One image, [S, S, 3] uint8, with its draws → [S, S, 3] float32 in [0, 1]."""
+  radius = policy.blur_radius(len(image))
   ops = (
-    (policy.jitter_probability if jitters else 0, _random_jitter),
-    (policy.grayscale_probability, lambda rng, image, policy: to_grayscale(image)),
-    (policy.blur_probability, _random_blur),
-    (policy.solarize_probability, _solarize_by_policy),
-    (policy.flip_probability, lambda rng, image, policy: flip_horizontally(image)),
+    (draws.jitters, lambda image: jitter(image, *draws.jitter)),
+    (draws.grays, to_grayscale),
+    (draws.blurs, lambda image: gaussian_blur(image, draws.sigma, radius=radius)),
+    (draws.solarizes, lambda image: solarize(image, policy.solarize_threshold)),
+    (draws.flips, flip_horizontally),
   )
-  # Every op owns a key, used or not: leaving one out keeps the draws of the others.
-  rngs = jax.random.split(rng, len(ops))
-  for op_rng, (probability, op) in zip(rngs, ops, strict=True):
-    if probability > 0:
-      coin_rng, draw_rng = jax.random.split(op_rng)
-      drawn = jax.random.bernoulli(coin_rng, probability)
-      image = jnp.where(drawn, op(draw_rng, image, policy), image)
+  image = image.astype(jnp.float32) / 255.0
+  for happens, op in ops:
+    if happens is not None:
+      image = jnp.where(happens, op(image), image)
   return image
-
-
-def _random_jitter(rng: jax.Array, image: jax.Array, policy: Policy) -> jax.Array:
-  return jitter(image, *draw_jitter(rng, policy))
-
-
-def _random_blur(rng: jax.Array, image: jax.Array, policy: Policy) -> jax.Array:
-  low, high = policy.blur_sigma
-  radius = min(math.ceil(3 * high), len(image))  # static, for the largest sigma
-  sigma = jax.random.uniform(rng, minval=low, maxval=high)
-  return gaussian_blur(image, sigma, radius=radius)
-
-
-def _solarize_by_policy(_: jax.Array, image: jax.Array, policy: Policy) -> jax.Array:
-  return solarize(image, policy.solarize_threshold)
-
-
-def draw_jitter(
-  rng: jax.Array, policy: Policy
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Draws the arguments of `jitter` after the image.
-
-  Args:
-    rng: typed PRNG key, [].
-    policy: static.
-
-  Returns:
-    order: uniform among the 24 permutations of the four ops, [4] int32.
-    factors: of brightness, contrast and saturation, [3] float32.
-    shift: of the hue, [] float32; None where the policy never shifts it.
-  """
-  order_rng, factors_rng, shift_rng = jax.random.split(rng, 3)
-  strengths = jnp.array([policy.brightness, policy.contrast, policy.saturation])
-  factors = jax.random.uniform(
-    factors_rng, (3,), minval=jnp.maximum(0.0, 1 - strengths), maxval=1 + strengths
-  )
-  shift = None
-  if policy.hue > 0:
-    shift = jax.random.uniform(shift_rng, minval=-policy.hue, maxval=policy.hue)
-  return jax.random.permutation(order_rng, 4), factors, shift
 
 
 def jitter(
@@ -160,9 +92,7 @@ def jitter(
 
   Args:
     image: [S, S, 3] float32 in [0, 1].
-    order: the op of each turn, a permutation of BRIGHTNESS .. HUE, [4] int32.
-    factors: of brightness, contrast and saturation, [3] float32.
-    shift: of the hue, [] float32, or None to leave hue out.
+    order, factors, shift: see `policy.Jitter`.
 
   Returns:
     [S, S, 3] float32 in [0, 1].

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 # Keys that may change between the sessions of one run: they do not shape training.
 _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
+_FREE_KEYS = ("augment.implementation",)
 # Those of a run that is looked at again, perhaps on other images.
 _MAY_DIFFER = [[section] for section in (*_FREE_SECTIONS, "data")]
 
@@ -100,7 +101,9 @@ def differences(config: ConfigDict, path: epath.Path) -> list[str]:
   return [
     f"{key}: {saved.get(key, '(none)')} → {given.get(key, '(none)')}"
     for key in sorted(saved | given)
-    if saved.get(key) != given.get(key) and key.split(".")[0] not in _FREE_SECTIONS
+    if saved.get(key) != given.get(key)
+    and key.split(".")[0] not in _FREE_SECTIONS
+    and key not in _FREE_KEYS
   ]
 
 

@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clim_jax import limits, sharding
-from clim_jax.augment import Policy
 from clim_jax.configuration import ConfigError
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
@@ -22,6 +21,7 @@ from clim_jax.data.sources import ReadError, Source, load_source
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
+from clim_jax.policy import Policy
 from clim_jax.selection.refresh import Selection
 from clim_jax.train import optim
 from clim_jax.train.bank_step import (

@@ -41,7 +41,14 @@ def adjust_hue(image: jax.Array, shift: ArrayLike) -> jax.Array:
   Returns:
     [S, S, 3] float32 in [0, 1].
   """
-  red, green, blue = jnp.split(image, 3, axis=-1)
+  planes = turn_hue(*jnp.split(image, 3, axis=-1), shift)
+  return jnp.clip(jnp.concatenate(planes, axis=-1), 0, 1)
+
+
+def turn_hue(
+  red: jax.Array, green: jax.Array, blue: jax.Array, shift: ArrayLike
+) -> list[jax.Array]:
+  """Of planes of any one shape; rounding may lead out of [0, 1]."""
   value = jnp.maximum(jnp.maximum(red, green), blue)
   chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
   scale = 1 / jnp.where(chroma > 0, chroma, 1.0)  # a gray pixel has no hue to turn
@@ -55,7 +62,7 @@ def adjust_hue(image: jax.Array, shift: ArrayLike) -> jax.Array:
     turned = offset + hue + 6 * shift
     turned -= 6 * jnp.floor(turned / 6)  # jnp.mod is a remainder, which is slower
     channels.append(value - chroma * jnp.clip(jnp.minimum(turned, 4 - turned), 0, 1))
-  return jnp.clip(jnp.concatenate(channels, axis=-1), 0, 1)
+  return channels
 
 
 def to_grayscale(image: jax.Array) -> jax.Array:
@@ -101,9 +108,13 @@ def flip_horizontally(image: jax.Array) -> jax.Array:
 
 def luma(image: jax.Array) -> jax.Array:
   """ITU-R 601 luma. [S, S, 3] float32 -> [S, S, 1]."""
+  return luma_of(*jnp.split(image, 3, axis=-1))
+
+
+def luma_of(*planes: jax.Array) -> jax.Array:
+  """Of red, green and blue, of any one shape."""
   # A sum rather than a matmul, which TPUs and GPUs would round to fewer bits.
-  channels = jnp.split(image, 3, axis=-1)
-  return sum(weight * channel for weight, channel in zip(_LUMA, channels, strict=True))
+  return sum(weight * plane for weight, plane in zip(_LUMA, planes, strict=True))
 
 
 def blend(image: jax.Array, target: ArrayLike, factor: ArrayLike) -> jax.Array:

@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
   augment.solarize_probability = 0.0
   augment.solarize_threshold = 0.5
   augment.flip_probability = 0.5
+  augment.implementation = "auto"  # auto: one kernel on TPU; xla: operations everywhere
 
   model = config.model = ConfigDict()
   model.backbone = "resnet18"  # resnet_small | resnet18 | resnet34 | resnet50

@@ -10,8 +10,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # nothing of training; only the last layer sees a config.
 LAYERS = [
   {"sharding", "rng", "batch", "memory"},
-  {"photometric", "losses", "key_queue", "mixture"},
-  {"augment", "models"},
+  {"photometric", "policy", "losses", "key_queue", "mixture"},
+  {"augment", "augment_kernel", "models"},
   {"weights"},
   {"selection"},
   {"data"},

@@ -1,5 +1,7 @@
 """Every program of a run compiles for TPU, on a machine that has none."""
 
+import re
+
 import pytest
 
 pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
@@ -56,7 +58,32 @@ def test_k_means_compiles(mesh):
 
 
 @pytest.mark.parametrize("topology", sorted(tpu_programs.TOPOLOGIES))
-def test_the_kernel_compiles_for_every_generation(topology):
+def test_augmentation_is_one_kernel_on_every_generation(topology):
+  mesh = tpu_programs.topology_mesh(topology)
+  augmented = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=224)
+  text = tpu_programs.compile_readably(augmented, mesh).as_text()
+  assert len(re.findall('custom_call_target="tpu_custom_call"', text)) == 1
+  assert "while(" not in text  # as the ops' turns are
+
+
+@pytest.mark.parametrize("side", [8, 50, 225, 512])
+def test_the_kernel_of_augmentation_compiles_for_any_side(mesh, side):
+  lowered = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=side)
+  assert "tpu_custom_call" in lowered.compile().as_text()
+
+
+@pytest.mark.parametrize(
+  ("side", "implementation"), [(528, "auto"), (32, "xla")], ids=["too large", "asked"]
+)
+def test_augmentation_falls_back_to_operations(mesh, side, implementation):
+  lowered = tpu_programs.lower_augmentation(
+    mesh, batch_per_chip=2, side=side, implementation=implementation
+  )
+  assert "tpu_custom_call" not in lowered.as_text()
+
+
+@pytest.mark.parametrize("topology", sorted(tpu_programs.TOPOLOGIES))
+def test_the_kernel_of_hits_compiles_for_every_generation(topology):
   mesh = tpu_programs.topology_mesh(topology)
   search = tpu_programs.lower_neighbours(
     mesh,

@@ -4,9 +4,23 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.tpu_traffic import hbm_bytes
+from benchmarks.tpu_traffic import estimated_cycles, hbm_bytes
 
 _ROWS = 8 * 128 * 4  # bytes of f32[8,128]
+
+_LOOP = """%body (t: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
+  %t = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) parameter(0)
+  %x = f32[8,128]{1,0:T(8,128)} get-tuple-element(%t), index=1
+  %y = f32[8,128]{1,0:T(8,128)} negate(%x), backend_config={"estimated_cycles":"70"}
+  ROOT %r = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) tuple(%i, %y)
+}
+
+%condition (t: (s32[], f32[8,128])) -> pred[] {
+  %n = s32[]{:T(128)} constant(3)
+  ROOT %lt = pred[]{:T(512)} compare(%i, %n), direction=LT
+}
+
+"""
 
 
 def _program(*lines, before=""):
@@ -61,26 +75,70 @@ def test_tiles_are_padded(shape, size):
 
 
 def test_the_body_of_a_loop_counts_as_often_as_it_runs():
-  loop = """%body (t: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
-  %t = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) parameter(0)
-  %x = f32[8,128]{1,0:T(8,128)} get-tuple-element(%t), index=1
-  %y = f32[8,128]{1,0:T(8,128)} negate(%x)
-  ROOT %r = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) tuple(%i, %y)
-}
-
-%condition (t: (s32[], f32[8,128])) -> pred[] {
-  %n = s32[]{:T(128)} constant(3)
-  ROOT %lt = pred[]{:T(512)} compare(%i, %n), direction=LT
-}
-
-"""
   text = _program(
     "%p = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) parameter(0)",
     "ROOT %w = (s32[]{:T(128)}, f32[8,128]{1,0:T(8,128)}) while(%p), "
     "condition=%condition, body=%body",
-    before=loop,
+    before=_LOOP,
   )
   assert hbm_bytes(text) == 3 * 2 * _ROWS
+  assert estimated_cycles(text) == 3 * 70
+
+
+_SLICING = """%slicing (a: f32[64,128], i: s32[]) -> f32[8,128] {
+  %a = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %i = s32[]{:T(128)S(6)} parameter(1)
+  %b = f32[8,8,128]{2,1,0:T(8,128)} bitcast(%a)
+  ROOT %s = f32[8,128]{1,0:T(8,128)} dynamic-slice(%b, %i), dynamic_slice_sizes={8,128}
+}
+
+%updating (a: f32[64,128], u: f32[8,128], i: s32[]) -> f32[64,128] {
+  %a = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %u = f32[8,128]{1,0:T(8,128)S(1)} parameter(1)
+  %i = s32[]{:T(128)S(6)} parameter(2)
+  %n = f32[8,128]{1,0:T(8,128)} negate(%u)
+  ROOT %d = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%a, %n, %i)
+}
+
+"""
+
+
+def test_of_an_array_that_is_sliced_or_updated_the_slice_counts():
+  sliced = _program(
+    "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
+    "%i = s32[]{:T(128)S(6)} parameter(1)",
+    "%s = f32[8,128]{1,0:T(8,128)} slice(%p), slice={[0:8], [0:128]}",
+    "ROOT %f = f32[8,128]{1,0:T(8,128)} fusion(%p, %i), kind=kLoop, calls=%slicing",
+    before=_SLICING,
+  )
+  assert hbm_bytes(sliced) == 4 * _ROWS
+  updated = _program(
+    "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
+    "%u = f32[8,128]{1,0:T(8,128)S(1)} parameter(1)",
+    "%i = s32[]{:T(128)S(6)} parameter(2)",
+    "ROOT %f = f32[64,128]{1,0:T(8,128)} fusion(%p, %u, %i), kind=kLoop, "
+    "calls=%updating",
+    before=_SLICING,
+  )
+  assert hbm_bytes(updated) == _ROWS
+
+
+def test_an_array_that_is_sliced_and_read_whole_counts_whole():
+  text = _program(
+    "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
+    "%i = s32[]{:T(128)S(6)} parameter(1)",
+    "ROOT %f = f32[8,128]{1,0:T(8,128)} fusion(%p, %i), kind=kLoop, calls=%slicing",
+    before=_SLICING.replace("ROOT %s", "%x = f32[64,128] negate(%a)\n  ROOT %s"),
+  )
+  assert hbm_bytes(text) == (8 + 1) * _ROWS
+
+
+def test_an_allocation_moves_nothing():
+  text = _program(
+    "ROOT %a = f32[8,128]{1,0:T(8,128)} custom-call(), "
+    'custom_call_target="AllocateBuffer"'
+  )
+  assert hbm_bytes(text) == 0
 
 
 def test_a_scope_is_counted_alone():

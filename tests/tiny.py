@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from clim_jax import sharding
-from clim_jax.augment import Policy
 from clim_jax.batch import Batch
 from clim_jax.models.encoder import Encoder
+from clim_jax.policy import Policy
 from clim_jax.train import optim
 from clim_jax.train.objective import Recipe
 from clim_jax.train.state import TrainState, init_state

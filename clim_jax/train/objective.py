@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from clim_jax import losses, mixture
-from clim_jax.augment import Policy
 from clim_jax.models.encoder import Encoder
+from clim_jax.policy import Policy
 from clim_jax.train.views import View
 
 Metrics = dict[str, jax.Array]

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from clim_jax import rng, sharding
-from clim_jax.augment import Policy, augment
+from clim_jax.augment import augment
 from clim_jax.batch import Batch
+from clim_jax.policy import Policy
 
 
 class View(NamedTuple):
@@ -21,7 +22,7 @@ class View(NamedTuple):
 
   def pixels(self, policy: Policy) -> jax.Array:
     """[b, S, S, 3] float32 in [0, 1]."""
-    return augment(self.rngs, self.images.astype(jnp.float32) / 255.0, policy)
+    return augment(self.rngs, self.images, policy)
 
 
 class Role(NamedTuple):

@@ -1,0 +1,131 @@
+"""The kernel against the ops that `test_augment.py` holds against PIL and SciPy.
+
+Compiled on a TPU, interpreted elsewhere: run this file on a TPU before a long run.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from clim_jax import augment, augment_kernel
+from clim_jax.policy import Draws, Jitter, Policy, draw
+
+NOTHING = dict(
+  jitter_probability=0.0,
+  brightness=0.0,
+  contrast=0.0,
+  saturation=0.0,
+  hue=0.0,
+  grayscale_probability=0.0,
+  blur_probability=0.0,
+  blur_sigma=(0.1, 2.0),
+  solarize_probability=0.0,
+  solarize_threshold=0.5,
+  flip_probability=0.0,
+)
+STRENGTHS = dict(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.3)
+MOCO = Policy(
+  jitter_probability=0.8,
+  brightness=0.4,
+  contrast=0.4,
+  saturation=0.4,
+  hue=0.1,
+  grayscale_probability=0.2,
+  blur_probability=0.5,
+  blur_sigma=(0.1, 2.0),
+  solarize_probability=0.2,
+  solarize_threshold=0.5,
+  flip_probability=0.5,
+)
+ROUNDING = 5e-6  # float32, a mean and two products in another order
+
+
+def pictures(side, count):
+  shown = itertools.islice(
+    itertools.cycle([data.astronaut(), data.chelsea(), data.coffee()]), count
+  )
+  return np.stack([np.array(Image.fromarray(x).resize((side, side))) for x in shown])
+
+
+def both(images, draws, policy):
+  """By the ops and by the kernel."""
+  interpret = jax.default_backend() != "tpu"
+  kernel = functools.partial(augment_kernel.apply, policy=policy, interpret=interpret)
+  ops = jax.vmap(functools.partial(augment.apply_draws, policy=policy))
+  return np.asarray(jax.jit(ops)(images, draws)), np.asarray(
+    jax.jit(kernel)(images, draws)
+  )
+
+
+def drawn(count, policy):
+  rngs = jax.random.split(jax.random.key(3), count)
+  return jax.vmap(functools.partial(draw, policy=policy))(rngs)
+
+
+# Strips of 16 rows, no strips, lanes that are not filled, and several tiles of them.
+@pytest.mark.parametrize("side", [32, 20, 7, 144])
+def test_it_makes_of_a_batch_what_the_ops_make(side):
+  images = pictures(side, 24)
+  expected, result = both(images, drawn(24, MOCO), MOCO)
+  assert result.dtype == np.float32
+  differs = np.abs(result - expected) > ROUNDING
+  assert differs.mean() < 1e-4  # a value may be solarized on one side alone
+  changed = np.abs(result - images / 255).max((1, 2, 3)) > 0.01
+  assert changed.sum() > 12
+
+
+@pytest.mark.parametrize(
+  "happening",
+  [
+    dict(),
+    dict(flip_probability=1.0),
+    dict(grayscale_probability=1.0),
+    dict(solarize_probability=1.0, solarize_threshold=0.3),
+    dict(blur_probability=1.0),
+    dict(blur_probability=1.0, blur_sigma=(30.0, 60.0)),  # reaches across the image
+    dict(jitter_probability=1.0, **STRENGTHS),
+    dict(jitter_probability=1.0, **STRENGTHS | dict(hue=0.0)),
+  ],
+  ids=str,
+)
+def test_each_op_alone_is_the_op(happening):
+  policy = Policy(**NOTHING | happening)
+  images = pictures(48, 6)
+  expected, result = both(images, drawn(6, policy), policy)
+  np.testing.assert_allclose(result, expected, atol=ROUNDING)
+  if happening:
+    assert np.abs(result - images / 255).max() > 0.1
+
+
+def test_jitter_takes_its_turns_in_all_24_orders():
+  orders = jnp.array(list(itertools.permutations(range(4))), jnp.int32)
+  count = len(orders)
+  jitter = Jitter(
+    orders, jnp.tile(jnp.array([1.6, 0.5, 1.7]), (count, 1)), jnp.full(count, 0.13)
+  )
+  draws = Draws(jnp.ones(count, bool), jitter, None, None, None, None, None)
+  policy = Policy(**NOTHING | STRENGTHS | dict(jitter_probability=1.0))
+  expected, result = both(pictures(32, 1).repeat(count, 0), draws, policy)
+  np.testing.assert_allclose(result, expected, atol=2 * ROUNDING)
+  pairs = itertools.combinations(result, 2)
+  assert min(np.abs(one - other).max() for one, other in pairs) > 0.01
+
+
+def test_what_is_not_drawn_does_not_happen():
+  count = 8
+  never, jitter = (
+    jnp.zeros(count, bool),
+    jax.vmap(lambda _: Jitter(jnp.arange(4), jnp.zeros(3), jnp.float32(0.5)))(
+      jnp.arange(count)
+    ),
+  )
+  draws = Draws(never, jitter, never, never, jnp.ones(count), never, never)
+  images = pictures(32, count)
+  _, result = both(images, draws, MOCO)
+  np.testing.assert_allclose(result, images / 255, rtol=3e-7)
