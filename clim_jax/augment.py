@@ -50,18 +50,24 @@ def augment(rngs: jax.Array, images: jax.Array, policy: Policy) -> jax.Array:
     raise ValueError(f"images {images.dtype}{images.shape}: not uint8 [B, S, S, 3]")
   if rngs.shape != images.shape[:1]:
     raise ValueError(f"rngs {rngs.shape} must hold one key for each of {len(images)}")
-  draws = jax.vmap(functools.partial(draw, policy=policy))(rngs)
-  apply = functools.partial(_apply_in_parts, policy=policy)
+  by_ops = functools.partial(_by_ops, policy=policy)
   if policy.implementation == "xla" or images.shape[1] > augment_kernel.LARGEST_SIDE:
-    return apply(images, draws)
-  kernel = functools.partial(augment_kernel.apply, policy=policy)
-  return jax.lax.platform_dependent(images, draws, tpu=kernel, default=apply)
+    return by_ops(rngs, images)
+  by_kernel = functools.partial(_by_kernel, policy=policy)
+  return jax.lax.platform_dependent(rngs, images, tpu=by_kernel, default=by_ops)
 
 
-def _apply_in_parts(images: jax.Array, draws: Draws, *, policy: Policy) -> jax.Array:
-  return jax.lax.map(
-    lambda one: apply_draws(*one, policy), (images, draws), batch_size=_PART
-  )
+def _by_kernel(rngs: jax.Array, images: jax.Array, *, policy: Policy) -> jax.Array:
+  draws = jax.vmap(functools.partial(draw, policy=policy))(rngs)
+  return augment_kernel.apply(images, draws, policy=policy)
+
+
+def _by_ops(rngs: jax.Array, images: jax.Array, *, policy: Policy) -> jax.Array:
+  def augment_one(one: tuple[jax.Array, jax.Array]) -> jax.Array:
+    rng, image = one
+    return apply_draws(image, draw(rng, policy), policy)
+
+  return jax.lax.map(augment_one, (rngs, images), batch_size=_PART)
 
 
 def apply_draws(image: jax.Array, draws: Draws, policy: Policy) -> jax.Array:

@@ -28,7 +28,11 @@ _TURNS = 4
 
 
 def apply(
-  images: jax.Array, draws: Draws, *, policy: Policy, interpret: bool = False
+  images: jax.Array,
+  draws: Draws,
+  *,
+  policy: Policy,
+  interpret: bool | pltpu.InterpretParams = False,
 ) -> jax.Array:
   """Augments a batch as it was drawn.
 

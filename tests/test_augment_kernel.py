@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas import tpu as pltpu
 from PIL import Image
 from skimage import data
 
@@ -129,3 +130,11 @@ def test_what_is_not_drawn_does_not_happen():
   images = pictures(32, count)
   _, result = both(images, draws, MOCO)
   np.testing.assert_allclose(result, images / 255, rtol=3e-7)
+
+
+def test_on_a_simulated_tpu_nothing_is_read_before_it_is_written():
+  images, draws = pictures(20, 8), drawn(8, MOCO)
+  simulated = pltpu.InterpretParams(uninitialized_memory="nan")
+  result = augment_kernel.apply(images, draws, policy=MOCO, interpret=simulated)
+  expected, _ = both(images, draws, MOCO)
+  np.testing.assert_allclose(result, expected, atol=ROUNDING)
