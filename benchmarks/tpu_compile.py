@@ -6,9 +6,10 @@
 
 A train step's bound is the slower of its FLOP and of its bytes to and from HBM, at the
 chip's published peaks. The compiler's estimate of cycles holds what vector units and
-on-chip memory take as well: it is what two versions of a step can be compared by. The
-search and k-means are loops, whose body the compiler counts once, so for them only
-memory is told. Needs libtpu (Linux, x86-64), from requirements-dev.txt.
+on-chip memory take as well, but not what a Pallas kernel does. `augmentation` is that
+of one view of 224 pixels, by its kernel and by XLA's operations. The search and k-means
+are loops, whose body the compiler counts once, so for them only memory is told. Needs
+libtpu (Linux, x86-64), from requirements-dev.txt.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from jax.sharding import Mesh
 
 from benchmarks import tpu_programs
 from benchmarks.measurement import progress
+from clim_jax.policy import IMPLEMENTATIONS
 from clim_jax.selection.scoring import SCORINGS
 
 _IMAGES, _CENTERS, _NEIGHBOURS, _ITERATIONS = 1_281_167, 3000, 40, 20
@@ -103,6 +105,23 @@ def results_of(options: argparse.Namespace) -> Iterator[Result]:
         batch,
         lambda batch=batch: tpu_programs.lower_step(config, mesh, batch),
       )
+  elif options.program == "augmentation":
+    for batch in options.batch_per_chip:
+      for implementation in IMPLEMENTATIONS:
+        yield compiled_cost(
+          f"augmentation, {implementation}",
+          options.topology,
+          mesh,
+          batch,
+          lambda batch=batch, implementation=implementation: (
+            tpu_programs.lower_augmentation(
+              mesh,
+              batch_per_chip=batch,
+              side=224,
+              implementation=implementation,
+            )
+          ),
+        )
   elif options.program == "neighbours":
     for scoring in SCORINGS:
       yield compiled_cost(
@@ -140,7 +159,9 @@ def main() -> None:
   )
   parser.add_argument("--topology", default="v5e:2x4")
   parser.add_argument(
-    "--program", choices=("step", "neighbours", "kmeans"), default="step"
+    "--program",
+    choices=("step", "augmentation", "neighbours", "kmeans"),
+    default="step",
   )
   parser.add_argument("--config", default="configs/clim_imagenet.py")
   parser.add_argument("--batch-per-chip", type=int, nargs="+", default=[32, 64, 128])

@@ -98,7 +98,7 @@ def _kernel(
     @pl.loop(0, _TURNS)
     def _(turn: jax.Array) -> None:
       op, amount = integers[_ORDER + turn, index], numbers[_AMOUNTS + turn, index]
-      for each, adjust in _adjustments(policy).items():
+      for each, adjust in _ADJUSTMENTS.items():
         pl.when(op == each)(functools.partial(adjust, out, amount))
 
   pl.when(drawn(_GRAYS))(lambda: _map_strips(out, _gray))
@@ -120,11 +120,6 @@ def _read(image: jax.Ref, out: jax.Ref, *, flip: bool) -> None:
       plane = plane.astype(jnp.bfloat16)
       plane = jnp.dot(plane, mirror, preferred_element_type=jnp.float32)
     out[0, channel] = plane / 255.0
-
-
-def _adjustments(policy: Policy) -> dict[int, Callable[[jax.Ref, jax.Array], None]]:
-  adjustments = {BRIGHTNESS: _brighten, CONTRAST: _contrast, SATURATION: _saturate}
-  return adjustments | ({HUE: _shift_hue} if policy.hue > 0 else {})
 
 
 def _brighten(out: jax.Ref, factor: jax.Array) -> None:
@@ -154,6 +149,14 @@ def _saturate(out: jax.Ref, factor: jax.Array) -> None:
 
 def _shift_hue(out: jax.Ref, shift: jax.Array) -> None:
   _map_strips(out, lambda *rgb: [jnp.clip(x, 0, 1) for x in turn_hue(*rgb, shift)])
+
+
+_ADJUSTMENTS = {
+  BRIGHTNESS: _brighten,
+  CONTRAST: _contrast,
+  SATURATION: _saturate,
+  HUE: _shift_hue,
+}
 
 
 def _gray(*rgb: jax.Array) -> list[jax.Array]:
