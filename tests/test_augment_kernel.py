@@ -1,6 +1,7 @@
 """The kernel against the ops that `test_augment.py` holds against PIL and SciPy.
 
-Compiled on a TPU, interpreted elsewhere: run this file on a TPU before a long run.
+Compiled where pytest finds a TPU (`--noconftest`, for conftest.py chooses CPU devices),
+interpreted elsewhere.
 """
 
 import functools
