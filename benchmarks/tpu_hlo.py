@@ -1,5 +1,6 @@
 """A compiled TPU program's operations, read from its text."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -47,10 +48,15 @@ def operations(text: str, *, scope: str = "") -> Iterator[Operation]:
     text: `as_text()` of a compiled program.
     scope: leaves out what has not this in its JAX name, as of a `jax.named_scope`.
   """
-  program = _parse(text)
-  for operation in _run(program, program.entry, 1):
+  for operation in _operations(text):
     if scope in operation.instruction.jax_name:
       yield operation
+
+
+@functools.lru_cache(maxsize=1)  # a step's text has tens of megabytes, read repeatedly
+def _operations(text: str) -> list[Operation]:
+  program = _parse(text)
+  return list(_run(program, program.entry, 1))
 
 
 def _parse(text: str) -> Program:

@@ -19,11 +19,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from benchmarks import tpu_traffic
-from clim_jax import sharding
+from clim_jax import limits, sharding
 from clim_jax.augment import augment
 from clim_jax.batch import Batch
 from clim_jax.experiment import Experiment
-from clim_jax.policy import Policy
 from clim_jax.selection import kmeans, neighbours
 from configs import base
 
@@ -73,7 +72,7 @@ class Cost(NamedTuple):
   hbm_bytes: int
   augment_bytes: int  # of those, by what carries its name; flips lose theirs
   cycles: int  # by the compiler's estimate of each operation
-  augment_cycles: int  # of those; of its kernel on TPU there is no estimate
+  augment_cycles: int  # of those; neither its kernel nor the layouts around it
   collective_bytes: int
 
 
@@ -133,12 +132,16 @@ def _batch(experiment: Experiment) -> Batch:
 
 
 def lower_augmentation(
-  mesh: Mesh, *, batch_per_chip: int, side: int, implementation: str = "auto"
+  mesh: Mesh, *, batch_per_chip: int, side: int, **changes: Any
 ) -> jax.stages.Lowered:
-  """MoCo v2's photometric augmentation of one view, rounded to bfloat16."""
-  config = base.get_config().augment
-  config.implementation = implementation
-  policy = Policy(**config.to_dict())
+  """MoCo v2's photometric augmentation of one view, rounded to bfloat16.
+
+  Args:
+    changes: of the section `augment` of the config.
+  """
+  config = base.get_config()
+  config.augment.update(changes)
+  policy = limits.augment_policy(config)
 
   def view(rngs: jax.Array, images: jax.Array) -> jax.Array:
     return augment(rngs, images, policy).astype(jnp.bfloat16)

@@ -74,7 +74,7 @@ def apply_draws(image: jax.Array, draws: Draws, policy: Policy) -> jax.Array:
   """One image, [S, S, 3] uint8, with its draws → [S, S, 3] float32 in [0, 1]."""
   radius = policy.blur_radius(len(image))
   ops = (
-    (draws.jitters, lambda image: jitter(image, *draws.jitter)),
+    (draws.jitters, lambda image: jitter(image, *draws.adjustments)),
     (draws.grays, to_grayscale),
     (draws.blurs, lambda image: gaussian_blur(image, draws.sigma, radius=radius)),
     (draws.solarizes, lambda image: solarize(image, policy.solarize_threshold)),

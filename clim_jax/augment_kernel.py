@@ -3,7 +3,7 @@
 XLA computes every op for every image and passes each result on through memory. Here an
 image stays on the chip, a strip of it in registers, and an op that was not drawn is not
 computed. The ops and their order are those of `augment`, but for the flip: it commutes
-with the others, and comes first because uint8 is exact in a bfloat16 product.
+with the others, and comes first because a product of uint8 values is exact.
 """
 
 import functools
@@ -21,9 +21,9 @@ from clim_jax.policy import BRIGHTNESS, CONTRAST, HUE, SATURATION, Draws, Policy
 LARGEST_SIDE = 512  # pixels, of which input, output and blur still fit on every chip
 _STRIP = 16  # rows; with 8, a picture takes 1.2 times as many cycles
 _LANES = 128
-# Rows of the integers and of the numbers that an image's draws become.
+# Rows of the switches and of the amounts that an image's draws become.
 _JITTERS, _GRAYS, _BLURS, _SOLARIZES, _FLIPS, _ORDER = range(6)
-_SIGMA, _AMOUNTS = range(2)
+_ADJUSTMENT, _SIGMA = 0, 4  # four adjustments, by op
 _TURNS = 4
 
 
@@ -37,8 +37,10 @@ def apply(
   """Augments a batch as it was drawn.
 
   Args:
-    images: [B, S, S, 3] uint8, S at most `LARGEST_SIDE`.
-    draws: of each image, their leaves [B, ...].
+    images: [B, S, S, 3] uint8, S at most `LARGEST_SIDE`. They differ among the replicas
+      of a mesh if the draws do.
+    draws: of each image, their leaves [B, ...]. They lie in scalar memory as a whole,
+      which has room for some 10,000 images.
     policy: static.
     interpret: runs where there is no TPU: for tests, not for use.
 
@@ -48,10 +50,10 @@ def apply(
   count, side = images.shape[:2]
   scalars = pl.BlockSpec(memory_space=pltpu.SMEM)
   block = pl.BlockSpec((1, 3, side, side), lambda image: (image, 0, 0, 0))
-  planes = images.transpose(0, 3, 1, 2)  # as a TPU keeps them anyway
+  planes = images.transpose(0, 3, 1, 2)
   varies = jax.typeof(planes).manual_axis_type
   augmented = pl.pallas_call(
-    functools.partial(_kernel, policy=policy),
+    functools.partial(_kernel, policy=policy, happening=_happening(draws)),
     grid=(count,),
     in_specs=[scalars, scalars, block],
     out_specs=block,
@@ -59,67 +61,97 @@ def apply(
     compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",)),
     interpret=interpret,
     name="augment",
-  )(*_scalars(draws, count), planes)
+  )(_switches(draws, count), _amounts(draws, count), planes)
   return augmented.transpose(0, 2, 3, 1)
 
 
-def _scalars(draws: Draws, count: int) -> tuple[jax.Array, jax.Array]:
-  """The draws as integers, [9, B] int32, and as numbers, [5, B] float32."""
-  happens = (draws.jitters, draws.grays, draws.blurs, draws.solarizes, draws.flips)
-  never, zero = jnp.zeros(count, bool), jnp.zeros(count)
-  integers = jnp.stack([never if op is None else op for op in happens])
-  order, amounts = jnp.zeros((_TURNS, count), jnp.int32), jnp.zeros((_TURNS, count))
-  if draws.jitter is not None:
-    shift = zero if draws.jitter.shift is None else draws.jitter.shift
-    order = draws.jitter.order.T
-    amounts = jnp.concatenate([draws.jitter.factors.T, shift[None]])
-    amounts = jnp.take_along_axis(amounts, order, axis=0)  # by op → by turn
-  sigma = zero if draws.sigma is None else draws.sigma
-  return (
-    jnp.concatenate([integers.astype(jnp.int32), order]),
-    jnp.concatenate([sigma[None], amounts]),
-  )
+def _happening(draws: Draws) -> frozenset[int]:
+  """Rows of the ops that may happen: the others are not compiled."""
+  return frozenset(row for row, coin in enumerate(_coins(draws)) if coin is not None)
+
+
+def _coins(draws: Draws) -> tuple[jax.Array | None, ...]:
+  return draws.jitters, draws.grays, draws.blurs, draws.solarizes, draws.flips
+
+
+def _switches(draws: Draws, count: int) -> jax.Array:
+  """Whether each op happens, and the order of the adjustments, [9, B] int32."""
+  never = jnp.zeros(count, bool)
+  coins = jnp.stack([never if coin is None else coin for coin in _coins(draws)])
+  order = jnp.zeros((_TURNS, count), jnp.int32)
+  if draws.adjustments is not None:
+    order = draws.adjustments.order.T
+  return jnp.concatenate([coins.astype(jnp.int32), order])
+
+
+def _amounts(draws: Draws, count: int) -> jax.Array:
+  """Factors, the shift of the hue and the sigma of the blur, [5, B] float32."""
+  zero, factors, shift = jnp.zeros(count), jnp.zeros((3, count)), None
+  if draws.adjustments is not None:
+    factors, shift = draws.adjustments.factors.T, draws.adjustments.shift
+  rest = [zero if amount is None else amount for amount in (shift, draws.sigma)]
+  return jnp.concatenate([factors, jnp.stack(rest)])
 
 
 def _kernel(
-  integers: jax.Ref, numbers: jax.Ref, image: jax.Ref, out: jax.Ref, *, policy: Policy
+  switches: jax.Ref,
+  amounts: jax.Ref,
+  image: jax.Ref,
+  out: jax.Ref,
+  *,
+  policy: Policy,
+  happening: frozenset[int],
 ) -> None:
   """One image, [1, 3, S, S]; `out` holds it between the ops."""
   index = pl.program_id(0)
 
-  def drawn(op: int) -> jax.Array:
-    return integers[op, index] == 1
+  def when_drawn(row: int, op: Callable[[], None]) -> None:
+    if row in happening:
+      pl.when(switches[row, index] == 1)(op)
 
-  pl.when(drawn(_FLIPS))(lambda: _read(image, out, flip=True))
-  pl.when(~drawn(_FLIPS))(lambda: _read(image, out, flip=False))
-
-  @pl.when(drawn(_JITTERS))
-  def _() -> None:
+  def jitter() -> None:
     @pl.loop(0, _TURNS)
     def _(turn: jax.Array) -> None:
-      op, amount = integers[_ORDER + turn, index], numbers[_AMOUNTS + turn, index]
+      op = switches[_ORDER + turn, index]
+      amount = amounts[_ADJUSTMENT + op, index]
       for each, adjust in _ADJUSTMENTS.items():
-        pl.when(op == each)(functools.partial(adjust, out, amount))
+        if each != HUE or policy.hue > 0:
+          pl.when(op == each)(functools.partial(adjust, out, amount))
 
-  pl.when(drawn(_GRAYS))(lambda: _map_strips(out, _gray))
+  def solarize_planes(*rgb: jax.Array) -> list[jax.Array]:
+    return [solarize(plane, policy.solarize_threshold) for plane in rgb]
+
+  pl.when(switches[_FLIPS, index] == 0)(lambda: _read(image, out))
+  when_drawn(_FLIPS, lambda: _read_mirrored(image, out))
+  when_drawn(_JITTERS, jitter)
+  when_drawn(_GRAYS, lambda: _map_strips(out, _gray))
   radius = policy.blur_radius(out.shape[-1])
-  pl.when(drawn(_BLURS))(lambda: _blur(out, numbers[_SIGMA, index], radius))
-
-  @pl.when(drawn(_SOLARIZES))
-  def _() -> None:
-    _map_strips(out, lambda *rgb: [solarize(x, policy.solarize_threshold) for x in rgb])
+  when_drawn(_BLURS, lambda: _blur(out, amounts[_SIGMA, index], radius))
+  when_drawn(_SOLARIZES, lambda: _map_strips(out, solarize_planes))
 
 
-def _read(image: jax.Ref, out: jax.Ref, *, flip: bool) -> None:
-  side = image.shape[-1]
+def _read(image: jax.Ref, out: jax.Ref) -> None:
   for channel in range(3):
-    plane = image[0, channel].astype(jnp.int32).astype(jnp.float32)
-    if flip:
-      row, column = _indices((side, side))
-      mirror = (row + column == side - 1).astype(jnp.float32).astype(jnp.bfloat16)
-      plane = plane.astype(jnp.bfloat16)
-      plane = jnp.dot(plane, mirror, preferred_element_type=jnp.float32)
-    out[0, channel] = plane * (1 / 255)  # as XLA compiles a division by 255
+    out[0, channel] = _floats(image, channel) * (1 / 255)
+
+
+def _read_mirrored(image: jax.Ref, out: jax.Ref) -> None:
+  side = image.shape[-1]
+  row, column = _indices((side, side))
+  mirror = (row + column == side - 1).astype(jnp.float32)
+  for channel in range(3):
+    # Whole numbers to 255 and a one: exact in the bfloat16 that they are rounded to.
+    plane = jnp.dot(
+      _floats(image, channel),
+      mirror,
+      precision=lax.Precision.DEFAULT,
+      preferred_element_type=jnp.float32,
+    )
+    out[0, channel] = plane * (1 / 255)
+
+
+def _floats(image: jax.Ref, channel: int) -> jax.Array:
+  return image[0, channel].astype(jnp.int32).astype(jnp.float32)
 
 
 def _brighten(out: jax.Ref, factor: jax.Array) -> None:

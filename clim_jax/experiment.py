@@ -21,7 +21,6 @@ from clim_jax.data.sources import ReadError, Source, load_source
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
-from clim_jax.policy import Policy
 from clim_jax.selection.refresh import Selection
 from clim_jax.train import optim
 from clim_jax.train.bank_step import (
@@ -158,7 +157,7 @@ class Experiment:
     config = self.config
     recipe = Recipe(
       temperature=config.moco.temperature,
-      policy=Policy(**{k: _hashable(v) for k, v in config.augment.items()}),
+      policy=limits.augment_policy(config),
       mixture=config.mixture.kind,
       alpha=config.mixture.alpha,
       mixed_weight=config.mixture.weight,
@@ -250,7 +249,3 @@ def _compute_dtype(name: str) -> Any:
   if name == "auto":
     name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   return jnp.dtype(name)
-
-
-def _hashable(value: Any) -> Any:
-  return tuple(value) if isinstance(value, list | tuple) else value

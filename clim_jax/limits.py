@@ -8,6 +8,7 @@ from clim_jax.configuration import ConfigError
 from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.mixture import MIXTURES
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
+from clim_jax.policy import Policy
 from clim_jax.selection.bank import BANKS
 from clim_jax.selection.positives import RULES
 from clim_jax.selection.scoring import SCORINGS
@@ -18,6 +19,7 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for values that cannot work on this many devices."""
   _check_choices(config)
   _check_views(config)
+  augment_policy(config)
   _check_batch(config, devices)
   _check_ranges(config)
   _check_selection(config, devices)
@@ -42,6 +44,16 @@ def check_against_data(config: ConfigDict, num_images: int) -> None:
       f"selection.num_neighbours {config.selection.num_neighbours} needs more than "
       f"the {num_images} training images; at most {num_images - 1} can be had"
     )
+
+
+def augment_policy(config: ConfigDict) -> Policy:
+  """Of the section `augment`; raises ConfigError for a value out of its range."""
+  values = config.augment.to_dict()
+  values["blur_sigma"] = tuple(values["blur_sigma"])
+  try:
+    return Policy(**values)
+  except ValueError as error:
+    raise ConfigError(f"augment.{error}") from error
 
 
 def _check_choices(config: ConfigDict) -> None:

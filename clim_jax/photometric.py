@@ -48,7 +48,7 @@ def adjust_hue(image: jax.Array, shift: ArrayLike) -> jax.Array:
 def turn_hue(
   red: jax.Array, green: jax.Array, blue: jax.Array, shift: ArrayLike
 ) -> list[jax.Array]:
-  """Of planes of any one shape; rounding may lead out of [0, 1]."""
+  """Turns the hue of planes of any one shape; rounding may lead out of [0, 1]."""
   value = jnp.maximum(jnp.maximum(red, green), blue)
   chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
   scale = 1 / jnp.where(chroma > 0, chroma, 1.0)  # a gray pixel has no hue to turn
@@ -112,7 +112,7 @@ def luma(image: jax.Array) -> jax.Array:
 
 
 def luma_of(*planes: jax.Array) -> jax.Array:
-  """Of red, green and blue, of any one shape."""
+  """Weighs red, green and blue, planes of any one shape."""
   # A sum rather than a matmul, which TPUs and GPUs would round to fewer bits.
   return sum(weight * plane for weight, plane in zip(_LUMA, planes, strict=True))
 

@@ -43,8 +43,9 @@ class Policy:
       value = getattr(self, field.name)
       if field.name.endswith("_probability") and not 0 <= value <= 1:
         raise ValueError(f"{field.name} {value} must lie in [0, 1]")
-    if min(self.brightness, self.contrast, self.saturation) < 0:
-      raise ValueError(f"jitter strengths must not be negative: {self}")
+    for name in ("brightness", "contrast", "saturation"):
+      if getattr(self, name) < 0:
+        raise ValueError(f"{name} {getattr(self, name)} must not be negative")
     if not 0 <= self.hue <= 0.5:
       raise ValueError(f"hue {self.hue} must lie in [0, 0.5]")
     low, high = self.blur_sigma
@@ -61,6 +62,8 @@ class Policy:
 
 
 class Jitter(NamedTuple):
+  """How one image's colours are adjusted."""
+
   order: jax.Array  # the op of each turn, a permutation of BRIGHTNESS .. HUE, [4] int32
   factors: jax.Array  # of brightness, contrast and saturation, [3] float32
   shift: jax.Array | None  # of the hue, [] float32; None where it is never shifted
@@ -70,7 +73,7 @@ class Draws(NamedTuple):
   """Of one image: whether each op happens, [] bool, and its arguments."""
 
   jitters: jax.Array | None
-  jitter: Jitter | None
+  adjustments: Jitter | None
   grays: jax.Array | None
   blurs: jax.Array | None
   sigma: jax.Array | None  # of the blur, [] float32
@@ -81,7 +84,6 @@ class Draws(NamedTuple):
 def draw(rng: jax.Array, policy: Policy) -> Draws:
   """Draws one image's augmentation from a typed PRNG key, []."""
   strengths = (policy.brightness, policy.contrast, policy.saturation, policy.hue)
-  low, high = policy.blur_sigma
   # Every op owns a key, used or not: leaving one out keeps the draws of the others.
   rngs = jax.random.split(rng, 5)
   jitters, jitter_rng = _toss(rngs[0], policy.jitter_probability * any(strengths))
@@ -89,13 +91,12 @@ def draw(rng: jax.Array, policy: Policy) -> Draws:
   blurs, blur_rng = _toss(rngs[2], policy.blur_probability)
   solarizes, _ = _toss(rngs[3], policy.solarize_probability)
   flips, _ = _toss(rngs[4], policy.flip_probability)
-  sigma = jax.random.uniform(blur_rng, minval=low, maxval=high)
   return Draws(
     jitters=jitters,
-    jitter=None if jitters is None else draw_jitter(jitter_rng, policy),
+    adjustments=None if jitters is None else draw_jitter(jitter_rng, policy),
     grays=grays,
     blurs=blurs,
-    sigma=None if blurs is None else sigma,
+    sigma=None if blurs is None else _draw_sigma(blur_rng, policy),
     solarizes=solarizes,
     flips=flips,
   )
@@ -107,6 +108,11 @@ def _toss(rng: jax.Array, probability: float) -> tuple[jax.Array | None, jax.Arr
   if probability == 0:
     return None, draw_rng
   return jax.random.bernoulli(coin_rng, probability), draw_rng
+
+
+def _draw_sigma(rng: jax.Array, policy: Policy) -> jax.Array:
+  low, high = policy.blur_sigma
+  return jax.random.uniform(rng, minval=low, maxval=high)
 
 
 def draw_jitter(rng: jax.Array, policy: Policy) -> Jitter:

@@ -123,6 +123,25 @@ def test_of_an_array_that_is_sliced_or_updated_the_slice_counts():
   assert hbm_bytes(updated) == _ROWS
 
 
+def test_of_results_updated_in_place_the_updates_count():
+  both = _SLICING.replace(
+    "  ROOT %d = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%a, %n, %i)",
+    "  %d = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%a, %n, %i)\n"
+    "  %e = f32[8,8,128]{2,1,0:T(8,128)} bitcast(%d)\n"
+    "  ROOT %t = (f32[8,8,128]{2,1,0:T(8,128)}, f32[8,128]{1,0:T(8,128)}) "
+    "tuple(%e, %n)",
+  )
+  text = _program(
+    "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
+    "%u = f32[8,128]{1,0:T(8,128)S(1)} parameter(1)",
+    "%i = s32[]{:T(128)S(6)} parameter(2)",
+    "ROOT %f = (f32[8,8,128]{2,1,0:T(8,128)}, f32[8,128]{1,0:T(8,128)}) "
+    "fusion(%p, %u, %i), kind=kLoop, calls=%updating",
+    before=both,
+  )
+  assert hbm_bytes(text) == 2 * _ROWS
+
+
 def test_an_array_that_is_sliced_and_read_whole_counts_whole():
   text = _program(
     "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
@@ -144,11 +163,15 @@ def test_an_allocation_moves_nothing():
 def test_a_scope_is_counted_alone():
   text = _program(
     "%p = f32[8,128]{1,0:T(8,128)} parameter(0)",
-    '%a = f32[8,128]{1,0:T(8,128)} negate(%p), metadata={op_name="jit(f)/augment/neg"}',
-    '%b = f32[8,128]{1,0:T(8,128)} add(%a, %p), metadata={op_name="jit(f)/add"}',
+    "%a = f32[8,128]{1,0:T(8,128)} negate(%p), "
+    'metadata={op_name="jit(f)/augment/neg"}, backend_config={"estimated_cycles":"40"}',
+    '%b = f32[8,128]{1,0:T(8,128)} add(%a, %p), metadata={op_name="jit(f)/add"}, '
+    'backend_config={"estimated_cycles":"7"}',
     "ROOT %c = f32[8,128]{1,0:T(8,128)} negate(%b)",
   )
   assert hbm_bytes(text, scope="augment") == 2 * _ROWS
+  assert estimated_cycles(text, scope="augment") == 40
+  assert estimated_cycles(text) == 40 + 7
   assert hbm_bytes(text) == (2 + 3 + 2) * _ROWS
 
 
