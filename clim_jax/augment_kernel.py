@@ -7,24 +7,27 @@ with the others, and comes first because a product of uint8 values is exact.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from clim_jax.photometric import blend, luma_of, solarize, turn_hue
+from clim_jax import kernel_ops
 from clim_jax.policy import BRIGHTNESS, CONTRAST, HUE, SATURATION, Draws, Policy
 
 LARGEST_SIDE = 512  # pixels, of which input, output and blur still fit on every chip
-_STRIP = 16  # rows; with 8, a picture takes 1.2 times as many cycles
-_LANES = 128
 # Rows of the switches and of the amounts that an image's draws become.
 _JITTERS, _GRAYS, _BLURS, _SOLARIZES, _FLIPS, _ORDER = range(6)
 _ADJUSTMENT, _SIGMA = 0, 4  # four adjustments, by op
 _TURNS = 4
+_ADJUSTMENTS = {
+  BRIGHTNESS: kernel_ops.brighten,
+  CONTRAST: kernel_ops.contrast,
+  SATURATION: kernel_ops.saturate,
+  HUE: kernel_ops.shift_hue,
+}
 
 
 def apply(
@@ -118,145 +121,10 @@ def _kernel(
         if each != HUE or policy.hue > 0:
           pl.when(op == each)(functools.partial(adjust, out, amount))
 
-  def solarize_planes(*rgb: jax.Array) -> list[jax.Array]:
-    return [solarize(plane, policy.solarize_threshold) for plane in rgb]
-
-  pl.when(switches[_FLIPS, index] == 0)(lambda: _read(image, out))
-  when_drawn(_FLIPS, lambda: _read_mirrored(image, out))
+  radius, threshold = policy.blur_radius(out.shape[-1]), policy.solarize_threshold
+  pl.when(switches[_FLIPS, index] == 0)(lambda: kernel_ops.read(image, out))
+  when_drawn(_FLIPS, lambda: kernel_ops.read_mirrored(image, out))
   when_drawn(_JITTERS, jitter)
-  when_drawn(_GRAYS, lambda: _map_strips(out, _gray))
-  radius = policy.blur_radius(out.shape[-1])
-  when_drawn(_BLURS, lambda: _blur(out, amounts[_SIGMA, index], radius))
-  when_drawn(_SOLARIZES, lambda: _map_strips(out, solarize_planes))
-
-
-def _read(image: jax.Ref, out: jax.Ref) -> None:
-  for channel in range(3):
-    out[0, channel] = _floats(image, channel) * (1 / 255)
-
-
-def _read_mirrored(image: jax.Ref, out: jax.Ref) -> None:
-  side = image.shape[-1]
-  row, column = _indices((side, side))
-  mirror = (row + column == side - 1).astype(jnp.float32)
-  for channel in range(3):
-    # Whole numbers to 255 and a one: exact in the bfloat16 that they are rounded to.
-    plane = jnp.dot(
-      _floats(image, channel),
-      mirror,
-      precision=lax.Precision.DEFAULT,
-      preferred_element_type=jnp.float32,
-    )
-    out[0, channel] = plane * (1 / 255)
-
-
-def _floats(image: jax.Ref, channel: int) -> jax.Array:
-  return image[0, channel].astype(jnp.int32).astype(jnp.float32)
-
-
-def _brighten(out: jax.Ref, factor: jax.Array) -> None:
-  _map_strips(out, lambda *rgb: [blend(x, 0.0, factor) for x in rgb])
-
-
-def _contrast(out: jax.Ref, factor: jax.Array) -> None:
-  side = out.shape[-1]
-  rows = _strip_rows(side)
-  total = lax.fori_loop(
-    0,
-    side // rows,
-    lambda strip, total: total + luma_of(*_strip(out, strip)),
-    jnp.zeros((rows, side), jnp.float32),
-  )
-  mean = jnp.sum(total) / side**2
-  _map_strips(out, lambda *rgb: [blend(x, mean, factor) for x in rgb])
-
-
-def _saturate(out: jax.Ref, factor: jax.Array) -> None:
-  def op(*rgb: jax.Array) -> list[jax.Array]:
-    gray = luma_of(*rgb)
-    return [blend(x, gray, factor) for x in rgb]
-
-  _map_strips(out, op)
-
-
-def _shift_hue(out: jax.Ref, shift: jax.Array) -> None:
-  _map_strips(out, lambda *rgb: [jnp.clip(x, 0, 1) for x in turn_hue(*rgb, shift)])
-
-
-_ADJUSTMENTS = {
-  BRIGHTNESS: _brighten,
-  CONTRAST: _contrast,
-  SATURATION: _saturate,
-  HUE: _shift_hue,
-}
-
-
-def _gray(*rgb: jax.Array) -> list[jax.Array]:
-  return [jnp.clip(luma_of(*rgb), 0, 1)] * 3
-
-
-def _blur(out: jax.Ref, sigma: jax.Array, radius: int) -> None:
-  matrix = _blur_matrix(sigma, out.shape[-1], radius)
-  product = functools.partial(
-    lax.dot_general,
-    precision=lax.Precision.HIGHEST,  # or the picture is rounded to a few bits
-    preferred_element_type=jnp.float32,
-  )
-  for channel in range(3):
-    down = product(matrix, out[0, channel], (((1,), (0,)), ((), ())))
-    out[0, channel] = jnp.clip(product(down, matrix, (((1,), (1,)), ((), ()))), 0, 1)
-
-
-def _blur_matrix(sigma: jax.Array, side: int, radius: int) -> jax.Array:
-  """Row i holds the weights of the pixels that blur into pixel i, [S, S].
-
-  Taps beyond the first and the last pixel repeat it: their weights add to its own.
-  """
-
-  slope = -0.5 / sigma**2
-
-  def weight(offset: jax.Array) -> jax.Array:
-    offset = offset.astype(jnp.float32)
-    inside = jnp.abs(offset) <= radius
-    return jnp.where(inside, jnp.exp(slope * offset**2), 0.0)
-
-  row, column = _indices((side, side))
-  target, tap = _indices((side, -(-radius // _LANES) * _LANES))
-  tap += 1
-  weights = weight(tap)
-
-  def beyond(pixels: jax.Array) -> jax.Array:
-    """Total weight of the taps that reach further than so many pixels, [S, 1]."""
-    return jnp.sum(jnp.where(tap > pixels, weights, 0.0), axis=1, keepdims=True)
-
-  matrix = weight(column - row)
-  matrix += jnp.where(column == 0, beyond(target), 0.0)
-  matrix += jnp.where(column == side - 1, beyond(side - 1 - target), 0.0)
-  return matrix * (1 / (1 + 2 * beyond(jnp.zeros_like(target))))
-
-
-def _indices(shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-  return tuple(lax.broadcasted_iota(jnp.int32, shape, axis) for axis in range(2))
-
-
-def _map_strips(out: jax.Ref, op: Callable[..., Sequence[jax.Array]]) -> None:
-  """Replaces the planes red, green and blue by what `op` makes of them."""
-  rows = _strip_rows(out.shape[-1])
-
-  @pl.loop(0, out.shape[-1] // rows)
-  def _(strip: jax.Array) -> None:
-    for channel, plane in enumerate(op(*_strip(out, strip))):
-      out[0, channel, _rows(strip, rows), :] = plane
-
-
-def _strip(out: jax.Ref, strip: jax.Array) -> list[jax.Array]:
-  rows = _strip_rows(out.shape[-1])
-  return [out[0, channel, _rows(strip, rows), :] for channel in range(3)]
-
-
-def _rows(strip: jax.Array, rows: int) -> pl.Slice:
-  return pl.ds(pl.multiple_of(strip * rows, rows), rows)
-
-
-def _strip_rows(side: int) -> int:
-  return _STRIP if side % _STRIP == 0 else side
+  when_drawn(_GRAYS, lambda: kernel_ops.to_gray(out))
+  when_drawn(_BLURS, lambda: kernel_ops.blur(out, amounts[_SIGMA, index], radius))
+  when_drawn(_SOLARIZES, lambda: kernel_ops.solarize(out, threshold))

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
   {"sharding", "rng", "batch", "memory"},
   {"photometric", "policy", "losses", "key_queue", "mixture"},
-  {"augment", "augment_kernel", "models"},
+  {"augment", "augment_kernel", "kernel_ops", "models"},
   {"weights"},
   {"selection"},
   {"data"},
