@@ -60,7 +60,7 @@ def test_k_means_compiles(mesh):
   assert tpu_programs.cost_of(compiled).collective_bytes > 0
 
 
-@pytest.mark.parametrize("topology", sorted(tpu_programs.TOPOLOGIES))
+@pytest.mark.parametrize("topology", ["v2:2x2x1", "v3:2x2x1", *tpu_programs.TOPOLOGIES])
 def test_augmentation_is_one_kernel_on_every_generation(topology):
   mesh = tpu_programs.topology_mesh(topology)
   augmented = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=224)
@@ -91,11 +91,18 @@ def test_debugging_at_the_highest_precision_compiles(mesh):
   assert "tpu_custom_call" in lowered.compile().as_text()
 
 
+def _kernel_size(lowered):
+  (body,) = re.findall(r"\\22body\\22: \\22([^\\]*)", lowered.as_text())
+  return len(body)
+
+
 def test_what_augmentation_leaves_out_is_not_compiled(mesh):
   flips = dict(jitter_probability=0.0, blur_probability=0.0, blur_sigma=(0.0, 0.0))
   lowered = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=32, **flips)
   everything = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=32)
+  no_hue = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=32, hue=0.0)
   assert len(lowered.as_text()) < len(everything.as_text()) * 2 / 3
+  assert _kernel_size(no_hue) < 0.95 * _kernel_size(everything)
   assert "tpu_custom_call" in lowered.compile().as_text()
 
 
