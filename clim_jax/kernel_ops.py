@@ -100,13 +100,12 @@ def _blur_matrix(sigma: jax.Array, side: int, radius: int) -> jax.Array:
 
   Taps beyond the first and the last pixel repeat it: their weights add to its own.
   """
-
-  slope = -0.5 / sigma**2
+  inverse = 1 / sigma  # once; a square of it could overflow where an offset is 0
 
   def weight(offset: jax.Array) -> jax.Array:
     offset = offset.astype(jnp.float32)
     inside = jnp.abs(offset) <= radius
-    return jnp.where(inside, jnp.exp(slope * offset**2), 0.0)
+    return jnp.where(inside, jnp.exp(-0.5 * (offset * inverse) ** 2), 0.0)
 
   row, column = _indices((side, side))
   target, tap = _indices((side, -(-radius // _LANES) * _LANES))

@@ -72,6 +72,7 @@ def test_it_makes_of_a_batch_what_the_ops_make(side):
     dict(solarize_probability=1.0, solarize_threshold=0.3),
     dict(blur_probability=1.0, blur_sigma=(0.1, 2.0)),
     dict(blur_probability=1.0, blur_sigma=(30.0, 60.0)),  # reaches across the image
+    dict(blur_probability=1.0, flip_probability=1.0, blur_sigma=(1e-25, 1e-25)),
     dict(flip_probability=1.0),  # whose blur would have no taps at all
     dict(jitter_probability=1.0, **STRENGTHS),
     dict(jitter_probability=1.0, **STRENGTHS | dict(hue=0.0)),
