@@ -16,10 +16,13 @@ from torchvision.models.resnet import BasicBlock
 _TEMPERATURE, _MOMENTUM = 0.2, 0.999
 
 
-def encoder(layers: list[int], width: int, hidden: int) -> nn.Module:
-  """A ResNet of basic blocks with a 3×3 stem, and MoCo v2's projection."""
-  stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
-  modules: list[nn.Module] = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+def encoder(layers: list[int], stem: str, width: int, hidden: int) -> nn.Module:
+  """A ResNet of basic blocks, and MoCo v2's projection."""
+  side, stride = (7, 2) if stem == "imagenet" else (3, 1)
+  first = nn.Conv2d(3, width, side, stride, padding=side // 2, bias=False)
+  modules: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+  if stem == "imagenet":
+    modules.append(nn.MaxPool2d(3, 2, padding=1))
   channels = width
   for stage, blocks in enumerate(layers):
     for index in range(blocks):
@@ -39,7 +42,7 @@ class Step:
   """One update on two given views: no augmentation, no input."""
 
   def __init__(self, options: argparse.Namespace) -> None:
-    shape = (options.layers, options.width, options.hidden)
+    shape = (options.layers, options.stem, options.width, options.hidden)
     self.query, self.key = encoder(*shape), encoder(*shape)
     self.key.load_state_dict(self.query.state_dict())
     self.key.requires_grad_(False)
@@ -79,6 +82,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--batch", type=int, required=True)
   parser.add_argument("--layers", type=int, nargs="+", required=True)
+  parser.add_argument("--stem", choices=("imagenet", "cifar"), required=True)
   for name in ("width", "hidden", "side", "queue"):
     parser.add_argument(f"--{name}", type=int, required=True)
   parser.add_argument("--threads", type=int, required=True)

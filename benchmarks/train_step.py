@@ -3,7 +3,8 @@
   benchmarks/setup_peers.sh
   python benchmarks/train_step.py --json
 
-`resnet18_*` (32 px, a queue of 4,096) and `digits_*` (the default network, side and
+`resnet18_*` (32 px, a queue of 4,096), `resnet18_imagenet_*` (64 px by the ImageNet
+stem, whose last maps have 2 × 2 pixels) and `digits_*` (the default network, side and
 queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's with our own MoCo
 v2; `devices_8` the digits step with CLIM on eight emulated devices with one, at the
 same batch. All in float32 on given views, without photometric augmentation. Both sides
@@ -30,9 +31,17 @@ from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
 from clim_jax.models.resnet import ARCHITECTURES
-from configs import cifar10, digits
+from configs import cifar10, digits, imagenette
 
 _MOST_COST = 2.2  # of CLIM's step, in MoCo v2's
+
+
+def _imagenet_stem() -> ConfigDict:
+  config = imagenette.get_config()
+  config.model.stem = "imagenet"
+  for key in ("sides", "min_scales", "max_scales"):
+    config.views[key] = config.views[key][:1]
+  return config
 
 
 class PeerCase(NamedTuple):
@@ -48,6 +57,7 @@ PEER_CASES = {
   for name, config, batch in (
     ("resnet18", cifar10.get_config, 64),
     ("resnet18", cifar10.get_config, 256),
+    ("resnet18_imagenet", _imagenet_stem, 64),
     ("digits", digits.get_config, 64),
   )
   for compiled in (False, True)
@@ -111,6 +121,7 @@ def measure_peer(name: str, repeats: int) -> Result:
   shape = {
     "batch": case.batch,
     "threads": threads,
+    "stem": config.model.stem,
     "width": config.model.width,
     "hidden": config.model.hidden_dim,
     "side": config.views.sides[0],

@@ -4,6 +4,7 @@
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import lax
 
 from clim_jax.models import winograd
 from clim_jax.models.fusion import apart
+from clim_jax.models.phases import interleaved
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -30,7 +32,8 @@ def convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
   """As `xla_convolve`."""
   if _by_winograd(stride, images, kernel):
     return winograd.convolve(images, kernel)
-  return xla_convolve(stride, images, kernel)
+  padding = [(side // 2, side // 2) for side in kernel.shape[:2]]
+  return _by_eigen(stride, padding, images, kernel)
 
 
 def gradients(
@@ -44,6 +47,28 @@ def gradients(
   return to_images, _kernel_gradient(stride, images, len(kernel), gradient)
 
 
+def _by_eigen(
+  stride: int, padding: list[tuple[int, int]], images: jax.Array, kernel: jax.Array
+) -> jax.Array:
+  """A convolution that XLA's CPU compiler hands to Eigen's threaded one.
+
+  It does not if the kernel has more pixels than the image, and then takes up to a
+  hundred times as long. Zeros that it does not know to be padding make up for it.
+  """
+  if math.prod(kernel.shape[:2]) > math.prod(images.shape[1:3]):
+    edges = ((0, 0), *padding, (0, 0))
+    images = apart(functools.partial(_zero_padded, edges), images)
+    padding = [(0, 0), (0, 0)]
+  return lax.conv_general_dilated(
+    images, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS
+  )
+
+
+def _zero_padded(edges: tuple[tuple[int, int], ...], x: jax.Array) -> jax.Array:
+  zero = jnp.zeros((), x.dtype)
+  return lax.pad(x, zero, [(before, after, 0) for before, after in edges])
+
+
 def _by_winograd(stride: int, images: jax.Array, kernel: jax.Array) -> bool:
   # Its sums of six terms of different sizes are for float32, not for bfloat16.
   fits = stride == 1 and len(kernel) == 3 and images.dtype == jnp.float32
@@ -53,23 +78,17 @@ def _by_winograd(stride: int, images: jax.Array, kernel: jax.Array) -> bool:
 def _image_gradient(
   stride: int, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
 ) -> jax.Array:
-  """A convolution for each phase: the pixels of the same row and column modulo stride.
+  """A convolution for each phase of the pixels.
 
   A phase sees its own part of the kernel only. XLA's single convolution, of a gradient
   with zeros in between, multiplies every pixel by the whole kernel.
   """
   turned = _transposed((0, 1, 3, 2), kernel)[::-1, ::-1]
   phases = [
-    jnp.stack(
-      [_phase(stride, (row, column), turned, gradient) for column in range(stride)],
-      axis=3,
-    )
+    [_phase(stride, (row, column), turned, gradient) for column in range(stride)]
     for row in range(stride)
   ]
-  batch, height, width, _, channels = phases[0].shape
-  whole = jnp.stack(phases, axis=2)  # [B, H / stride, stride, W / stride, stride, I]
-  whole = whole.reshape(batch, height * stride, width * stride, channels)
-  return whole[:, : shape[1], : shape[2]]
+  return interleaved(phases)[:, : shape[1], : shape[2]]
 
 
 def _phase(
@@ -89,9 +108,7 @@ def _phase(
       return jnp.zeros((*gradient.shape[:3], turned.shape[-1]), gradient.dtype)
     parts.append(slice(side - 1 - pixels[-1], side - first, stride))  # it is turned
     padding.append((len(pixels) - 1 - later, later))
-  return lax.conv_general_dilated(
-    gradient, turned[tuple(parts)], (1, 1), padding, dimension_numbers=_DIMENSIONS
-  )
+  return _by_eigen(1, padding, gradient, turned[tuple(parts)])
 
 
 def _kernel_gradient(

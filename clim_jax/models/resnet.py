@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from clim_jax.models.convolution import Conv
 from clim_jax.models.norm import GroupedBatchNorm
+from clim_jax.models.pooling import max_pool
 
 
 class BasicBlock(nn.Module):
@@ -81,7 +82,7 @@ class ResNet(nn.Module):
       x = Conv(self.width, 3, 1, self.dtype, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x, train=train))
     if self.stem == "imagenet":
-      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+      x = max_pool(x)
     for stage, blocks in enumerate(self.stage_sizes):
       for index in range(blocks):
         stride = 2 if stage > 0 and index == 0 else 1

@@ -1,0 +1,58 @@
+"""Max-pooling and its gradient, against loops by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from clim_jax.models import pooling
+from clim_jax.models.pooling import max_pool
+
+SHAPES = [(8, 8), (7, 7), (6, 7), (2, 2), (1, 1), (1, 4)]
+
+
+def _images(shape, dtype=np.float32):
+  # Few values, so that windows have several largest pixels, as after a ReLU.
+  rng = np.random.default_rng(0)
+  return rng.integers(-2, 3, (2, *shape, 3)).astype(dtype)
+
+
+def _reference(images, gradient):
+  """The largest pixel of each window, and its gradient put where the first of it is."""
+  out, to_images = np.empty_like(gradient), np.zeros_like(images)
+  for place in np.ndindex(gradient.shape):
+    batch, row, column, channel = place
+    top, left = max(2 * row - 1, 0), max(2 * column - 1, 0)
+    window = images[batch, top : 2 * row + 2, left : 2 * column + 2, channel]
+    first = np.unravel_index(np.argmax(window), window.shape)
+    out[place] = window[first]
+    to_images[batch, top + first[0], left + first[1], channel] += gradient[place]
+  return out, to_images
+
+
+@pytest.mark.parametrize(
+  "by", [pooling._gradient_by_phases, pooling._xla_gradient], ids=["phases", "xla"]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_windows_gradient_goes_to_its_first_largest_pixel(shape, by):
+  images = _images(shape)
+  out = max_pool(images)
+  gradient = np.random.default_rng(1).normal(size=out.shape).astype(np.float32)
+  expected, to_images = _reference(images, gradient)
+  np.testing.assert_array_equal(out, expected)
+  np.testing.assert_allclose(by(images, out, gradient), to_images, atol=1e-6)
+
+
+def test_on_a_cpu_nothing_is_scattered():
+  def scatters(pool):
+    gradient = jax.jit(jax.grad(lambda x: pool(x).sum()))
+    return " scatter(" in gradient.lower(_images((8, 8))).compile().as_text()
+
+  assert scatters(pooling._xla_max_pool)
+  assert not scatters(max_pool)
+
+
+def test_half_precision_stays_what_it_is():
+  images = jnp.asarray(_images((6, 6)), jnp.bfloat16)
+  out, pull_back = jax.vjp(max_pool, images)
+  assert {x.dtype for x in (out, *pull_back(out))} == {jnp.dtype(jnp.bfloat16)}
