@@ -10,7 +10,7 @@ from jax import lax
 
 # Rows that `_row_sums` adds up in one go on a CPU. XLA unrolls so many and works on
 # vectors; of a gradient's longer terms it leaves more to a loop over single numbers.
-_FORWARD_ROWS, _BACKWARD_ROWS = 32, 8
+_FORWARD_ROWS, _BACKWARD_ROWS = 16, 8
 
 
 class GroupedBatchNorm(nn.Module):
