@@ -23,17 +23,20 @@ def xla_convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array
     images,
     kernel,
     window_strides=(stride, stride),
-    padding=[(side // 2, side // 2) for side in kernel.shape[:2]],
+    padding=_padding(kernel),
     dimension_numbers=_DIMENSIONS,
   )
+
+
+def _padding(kernel: jax.Array) -> list[tuple[int, int]]:
+  return [(side // 2, side // 2) for side in kernel.shape[:2]]
 
 
 def convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
   """As `xla_convolve`."""
   if _by_winograd(stride, images, kernel):
     return winograd.convolve(images, kernel)
-  padding = [(side // 2, side // 2) for side in kernel.shape[:2]]
-  return _by_eigen(stride, padding, images, kernel)
+  return _threaded_convolve(stride, _padding(kernel), images, kernel)
 
 
 def gradients(
@@ -47,7 +50,7 @@ def gradients(
   return to_images, _kernel_gradient(stride, images, len(kernel), gradient)
 
 
-def _by_eigen(
+def _threaded_convolve(
   stride: int, padding: list[tuple[int, int]], images: jax.Array, kernel: jax.Array
 ) -> jax.Array:
   """A convolution that XLA's CPU compiler hands to Eigen's threaded one.
@@ -108,7 +111,7 @@ def _phase(
       return jnp.zeros((*gradient.shape[:3], turned.shape[-1]), gradient.dtype)
     parts.append(slice(side - 1 - pixels[-1], side - first, stride))  # it is turned
     padding.append((len(pixels) - 1 - later, later))
-  return _by_eigen(1, padding, gradient, turned[tuple(parts)])
+  return _threaded_convolve(1, padding, gradient, turned[tuple(parts)])
 
 
 def _kernel_gradient(
