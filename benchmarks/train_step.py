@@ -4,11 +4,12 @@
   python benchmarks/train_step.py --json
 
 `resnet18_*` (32 px, a queue of 4,096), `resnet18_imagenet_*` (64 px by the ImageNet
-stem, whose last maps have 2 × 2 pixels) and `digits_*` (the default network, side and
-queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's with our own MoCo
-v2; `devices_8` the digits step with CLIM on eight emulated devices with one, at the
-same batch. All in float32 on given views, without photometric augmentation. Both sides
-take steps by turns; figures are medians. `--bars` fails where a bar is missed.
+stem, whose last maps have 2 × 2 pixels; a queue of 2,048) and `digits_*` (the default
+network, side and queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's
+with our own MoCo v2; `devices_8` the digits step with CLIM on eight emulated devices
+with one, at the same batch. All in float32 on given views, without photometric
+augmentation. Both sides take steps by turns; figures are medians. `--bars` fails where
+a bar is missed.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from configs import cifar10, digits, imagenette
 _MOST_COST = 2.2  # of CLIM's step, in MoCo v2's
 
 
-def _imagenet_stem() -> ConfigDict:
+def _resnet18_imagenet() -> ConfigDict:
   config = imagenette.get_config()
   config.model.stem = "imagenet"
   for key in ("sides", "min_scales", "max_scales"):
@@ -57,7 +58,7 @@ PEER_CASES = {
   for name, config, batch in (
     ("resnet18", cifar10.get_config, 64),
     ("resnet18", cifar10.get_config, 256),
-    ("resnet18_imagenet", _imagenet_stem, 64),
+    ("resnet18_imagenet", _resnet18_imagenet, 64),
     ("digits", digits.get_config, 64),
   )
   for compiled in (False, True)

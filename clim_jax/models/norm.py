@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Rows that `_row_sums` adds up in one go on a CPU. XLA unrolls so many and works on
-# vectors; of a gradient's longer terms it leaves more to a loop over single numbers.
+# Rows that `_row_sums` adds up at once on a CPU. XLA vectorises reductions this short;
+# longer ones become loops over single numbers, those of the gradient's terms sooner.
 _FORWARD_ROWS, _BACKWARD_ROWS = 16, 8
 
 

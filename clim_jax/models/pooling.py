@@ -10,7 +10,7 @@ from jax import lax
 
 from clim_jax.models.phases import interleaved
 
-_SIDE = 3  # of a window; a window begins 2 pixels after the last, the first at -1
+_SIDE = 3  # of a window; each begins 2 pixels after the one before, the first at -1
 # A pixel of an even row is in the middle of one window. One of an odd row ends the
 # window of the row before, and begins the next: (row within the window, windows on).
 _WINDOWS = (((1, 0),), ((2, 0), (0, 1)))
@@ -54,7 +54,8 @@ def _gradient_by_phases(
 ) -> jax.Array:
   """What each pixel gets from the one, two or four windows that it is in.
 
-  XLA's CPU compiler scatters, an element at a time.
+  XLA's CPU compiler scatters, an element at a time. A window's NaN, which equals no
+  pixel, is taken to be its first one's.
   """
   height, width = out.shape[1:3]
   largest = _first_largest(images, out)

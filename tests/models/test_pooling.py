@@ -52,7 +52,12 @@ def test_on_a_cpu_nothing_is_scattered():
   assert not scatters(max_pool)
 
 
-def test_half_precision_stays_what_it_is():
-  images = jnp.asarray(_images((6, 6)), jnp.bfloat16)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_its_gradient_on_a_cpu_is_that_of_xla(dtype):
+  images = jnp.asarray(_images((7, 6)), dtype)
   out, pull_back = jax.vjp(max_pool, images)
-  assert {x.dtype for x in (out, *pull_back(out))} == {jnp.dtype(jnp.bfloat16)}
+  gradient = jnp.asarray(_images(out.shape[1:3]), dtype)  # whose sums are exact
+  found = pull_back(gradient)[0]
+  assert (out.dtype, found.dtype) == (dtype, dtype)
+  expected = pooling._xla_gradient(images, out, gradient)
+  np.testing.assert_array_equal(found, expected)
