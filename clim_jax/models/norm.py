@@ -1,6 +1,7 @@
 """Batch normalisation over groups of the batch."""
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -106,7 +107,7 @@ def _row_sums(
     # XLA's CPU compiler would write products to memory before it adds them up, and
     # splits a long reduction only if it is of one operand.
     groups, rows, channels = first.shape
-    chunk = at_once if rows % at_once == 0 else rows
+    chunk = math.gcd(rows, at_once)
     shape = (groups, rows // chunk, chunk, channels)
     sums = lax.reduce(
       (first.reshape(shape), second.reshape(shape)),

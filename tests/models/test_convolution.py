@@ -94,7 +94,8 @@ def test_gradients_on_a_cpu_are_those_of_xla(side, stride, size):
 
 
 def test_images_smaller_than_the_kernel_are_not_slower():
-  # They should take a quarter of the time; without the zeros it is eight times.
+  # 2 × 2 should take a quarter of the time of 4 × 4; without the zeros it is eight
+  # times as much.
   def seconds(size):
     images, kernel = jnp.ones((16, size, size, 512)), jnp.ones((3, 3, 512, 512))
 
