@@ -197,7 +197,7 @@ def main() -> None:
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
   require_peers()
-  keep_freed_memory()  # as main.py does
+  keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   misses = []
   with tempfile.TemporaryDirectory() as scratch:
     scratch = pathlib.Path(scratch)

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from clim_jax import sharding
 from clim_jax.batch import Batch
 from clim_jax.experiment import Experiment
+from clim_jax.memory import keep_freed_memory
 from clim_jax.train.counted_step import CountedStep
 from configs import digits
 
@@ -41,6 +42,7 @@ def make_step(config: ConfigDict, *, devices: int, clim: bool) -> OurStep:
     devices: of this machine's.
     clim: True mixes every anchor with a positive; False is MoCo v2.
   """
+  keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   config.selection.rule = "center_wise" if clim else "none"
   for key in config.augment:
     if key.endswith("probability"):

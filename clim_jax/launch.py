@@ -66,7 +66,7 @@ def run(
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
-  keep_freed_memory()
+  keep_freed_memory(of_programs=jax.default_backend() == "cpu")
   # Compiled programs are kept from run to run, unless the user says where or not.
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE))

@@ -13,11 +13,17 @@ _PROGRAM = """
 import resource, sys, threading
 from clim_jax.memory import keep_freed_memory
 if "keep" in sys.argv:
-  assert keep_freed_memory() == ("refuse" not in sys.argv)
+  of_programs = "large" in sys.argv
+  assert keep_freed_memory(of_programs=of_programs) == ("refuse" not in sys.argv)
 def faults():
   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def use():
-  images = [bytearray(600_000) for _ in range(150 if "much" in sys.argv else 8)]
+  count, size = 8, 600_000
+  if "much" in sys.argv:
+    count = 150
+  if "large" in sys.argv:
+    count, size = 3, 50_000_000
+  images = [bytearray(size) for _ in range(count)]
   for image in images:
     image[::4096] = bytes(len(image[::4096])).replace(b"\\0", b"x")
 def use_often():
@@ -46,7 +52,9 @@ def _faults(*arguments, **environment):
 
 # A thread's heap ends at 64 MiB, and then has a second one.
 @pytest.mark.parametrize(
-  "where", [("main",), ("thread",), ("thread", "much")], ids="-".join
+  "where",
+  [("main",), ("thread",), ("thread", "much"), ("main", "large"), ("thread", "large")],
+  ids="-".join,
 )
 def test_freed_memory_is_used_again_without_new_pages(where):
   assert _faults(*where, "keep") < _faults(*where) / 10
@@ -57,9 +65,13 @@ def test_an_environment_that_says_how_to_allocate_is_left_alone(name):
   assert _faults("keep", "refuse", **{name: ""}) > _faults("keep") * 10
 
 
-def test_a_launch_keeps_freed_memory(monkeypatch):
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_a_launch_keeps_freed_memory_that_of_programs_on_a_cpu(backend, monkeypatch):
   done = []
-  monkeypatch.setattr(launch, "keep_freed_memory", lambda: done.append("kept"))
+  monkeypatch.setattr(launch.jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(
+    launch, "keep_freed_memory", lambda of_programs: done.append(of_programs)
+  )
   monkeypatch.setitem(launch._MODES, "pretrain", lambda *_: done.append("pretrained"))
   launch.run(None, "pretrain", None)
-  assert done == ["kept", "pretrained"]
+  assert done == [backend == "cpu", "pretrained"]
