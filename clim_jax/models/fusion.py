@@ -1,12 +1,13 @@
 """What XLA's CPU compiler must not fuse."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 
-def apart(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+def apart(function: Callable[[Any], jax.Array], x: Any) -> jax.Array:
   """`function(x)` with x computed before and nothing else computed within.
 
   XLA fuses what computes an operand, such as batch normalisation, into what moves it,

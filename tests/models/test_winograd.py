@@ -77,6 +77,11 @@ def test_rounding_stays_near_that_of_float32():
     ((64, 8, 8, 256), 256, True),
     ((64, 4, 4, 512), 512, False),
     ((256, 4, 4, 512), 512, True),
+    ((64, 16, 16, 32), 32, False),  # the default run's
+    ((64, 8, 8, 64), 64, True),
+    ((64, 4, 4, 128), 128, True),
+    ((64, 8, 8, 128), 128, True),
+    ((64, 4, 4, 256), 256, False),
     ((64, 14, 14, 256), 256, False),  # tiles would not be whole
     ((64, 16, 14, 256), 256, False),
     ((1, 8, 8, 256), 256, False),
