@@ -42,7 +42,6 @@ def make_step(config: ConfigDict, *, devices: int, clim: bool) -> OurStep:
     devices: of this machine's.
     clim: True mixes every anchor with a positive; False is MoCo v2.
   """
-  keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   config.selection.rule = "center_wise" if clim else "none"
   for key in config.augment:
     if key.endswith("probability"):
@@ -83,6 +82,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--devices", type=int, required=True)
   options = parser.parse_args()
+  keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   step = make_step(digits.get_config(), devices=options.devices, clim=True)
   step.take()
   print("ready", flush=True)

@@ -8,8 +8,8 @@ stem, whose last maps have 2 × 2 pixels; a queue of 2,048) and `digits_*` (the 
 network, side and queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's
 with our own MoCo v2; `devices_8` the digits step with CLIM on eight emulated devices
 with one, at the same batch. All in float32 on given views, without photometric
-augmentation. Both sides take steps by turns; figures are medians. `--bars` fails where
-a bar is missed.
+augmentation. Both sides take steps by turns; figures are medians. Ours keep freed
+memory, as main.py does on a CPU. `--bars` fails where a bar is missed.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from ml_collections import ConfigDict
 from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
+from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
 from configs import cifar10, digits, imagenette
 
@@ -221,6 +222,7 @@ def main() -> None:
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
   require_peers()
+  keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   missed = []
   for name in options.case:
     result = measure(name, options.repeats)
