@@ -8,12 +8,13 @@ import pytest
 
 from clim_jax import launch
 
-# Pages fetched while arrays of an image's size are made and freed, ten times.
+# Pages fetched while arrays of an image's size, or larger than 32 MiB, are made and
+# freed, ten times.
 _PROGRAM = """
 import resource, sys, threading
 from clim_jax.memory import keep_freed_memory
 if "keep" in sys.argv:
-  of_programs = "large" in sys.argv
+  of_programs = "programs" in sys.argv
   assert keep_freed_memory(of_programs=of_programs) == ("refuse" not in sys.argv)
 def faults():
   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -57,7 +58,18 @@ def _faults(*arguments, **environment):
   ids="-".join,
 )
 def test_freed_memory_is_used_again_without_new_pages(where):
+  assert _faults(*where, "keep", "programs") < _faults(*where) / 10
+
+
+@pytest.mark.parametrize(
+  "where", [("main",), ("thread",), ("thread", "much")], ids="-".join
+)
+def test_that_of_images_is_kept_without_that_of_programs(where):
   assert _faults(*where, "keep") < _faults(*where) / 10
+
+
+def test_large_arrays_go_back_unless_programs_are_to_keep_them():
+  assert _faults("main", "large", "keep") > _faults("main", "large") / 2
 
 
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
