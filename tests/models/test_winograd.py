@@ -95,6 +95,16 @@ def test_it_pays_where_it_was_measured_to(shape, features, pays):
   assert winograd.pays(shape, features) is pays
 
 
+@pytest.mark.parametrize(
+  "function", [winograd.convolve, winograd.image_gradient, winograd.kernel_gradient]
+)
+def test_products_come_in_two_parts_for_two_cores(function):
+  images = jnp.ones((2, 8, 8, 4))
+  second = images if function is winograd.kernel_gradient else jnp.ones((3, 3, 4, 4))
+  text = jax.jit(function).lower(images, second).as_text()
+  assert text.count("batching_dims = [0] x [0]") == 2
+
+
 def _text(dtype, *, stride=1, side=3):
   images = jax.ShapeDtypeStruct((16, 16, 16, 256), dtype)
   kernel = jax.ShapeDtypeStruct((side, side, 256, 256), dtype)
