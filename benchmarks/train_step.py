@@ -8,8 +8,9 @@ stem, whose last maps have 2 × 2 pixels; a queue of 2,048) and `digits_*` (the 
 network, side and queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's
 with our own MoCo v2; `devices_8` the digits step with CLIM on eight emulated devices
 with one, at the same batch. All in float32 on given views, without photometric
-augmentation. Both sides take steps by turns; figures are medians. Ours keep freed
-memory, as main.py does on a CPU. `--bars` fails where a bar is missed.
+augmentation. Both sides take turns of `--turn` seconds, half of one by default; figures
+are medians over the turns of a step's mean time. Ours keep freed memory, as main.py
+does on a CPU. `--bars` fails where a bar is missed.
 """
 
 import argparse
@@ -98,12 +99,21 @@ def _timed(function: Callable[[], object]) -> float:
 
 
 def _alternate(
-  ours: Callable[[], float], peer: Callable[[], float], repeats: int
+  ours: Callable[[], float], peer: Callable[[], float], repeats: int, turn: float
 ) -> Turns:
-  """Medians of the seconds that both tell."""
+  """Medians, over `repeats` turns of each, of the seconds of a step that both tell.
+
+  A turn is of `turn` seconds, about, or of one step. In a run, steps follow each other;
+  the first after another process's finds its caches cold.
+  """
+  steps = max(1, round(turn / max(ours(), peer())))
+
+  def taken(step: Callable[[], float]) -> float:
+    return statistics.fmean(step() for _ in range(steps))
+
   pairs = []
   for _ in range(repeats):
-    pairs.append((ours(), peer()))
+    pairs.append((taken(ours), taken(peer)))
     progress(f"  ours {pairs[-1][0]:.3f} s, peer {pairs[-1][1]:.3f} s")
   return Turns(*(statistics.median(side) for side in zip(*pairs, strict=True)))
 
@@ -114,7 +124,7 @@ def _small(config: ConfigDict, batch: int) -> ConfigDict:
   return config
 
 
-def measure_peer(name: str, repeats: int) -> Result:
+def measure_peer(name: str, repeats: int, turn: float) -> Result:
   """MoCo v2's step against PyTorch's."""
   case = PEER_CASES[name]
   threads, config = os.cpu_count() or 1, _small(case.config(), case.batch)
@@ -133,7 +143,9 @@ def measure_peer(name: str, repeats: int) -> Result:
   peer = PeerProcess("torch_step.py", *arguments, *["--compile"] * case.compiled)
   step = make_step(config, devices=1, clim=False)
   first = _timed(step.take)
-  turns = _alternate(lambda: _timed(step.take), lambda: peer.ask()["seconds"], repeats)
+  turns = _alternate(
+    lambda: _timed(step.take), lambda: peer.ask()["seconds"], repeats, turn
+  )
   peer.close()
   kind = "torch.compile" if case.compiled else "PyTorch eager, channels_last"
   ratio = turns.peer / turns.ours
@@ -142,7 +154,7 @@ def measure_peer(name: str, repeats: int) -> Result:
   )
 
 
-def measure_cost(name: str, repeats: int) -> Result:
+def measure_cost(name: str, repeats: int, turn: float) -> Result:
   """CLIM's step against our MoCo v2."""
 
   def make(*, clim: bool) -> OurStep:
@@ -151,7 +163,9 @@ def measure_cost(name: str, repeats: int) -> Result:
     return step
 
   clim, moco = make(clim=True), make(clim=False)
-  turns = _alternate(lambda: _timed(clim.take), lambda: _timed(moco.take), repeats)
+  turns = _alternate(
+    lambda: _timed(clim.take), lambda: _timed(moco.take), repeats, turn
+  )
   return Result(
     name,
     os.cpu_count() or 1,
@@ -165,7 +179,7 @@ def measure_cost(name: str, repeats: int) -> Result:
   )
 
 
-def measure_devices(repeats: int) -> Result:
+def measure_devices(repeats: int, turn: float) -> Result:
   """Eight emulated devices against one."""
   sides = [
     PeerProcess(
@@ -183,7 +197,7 @@ def measure_devices(repeats: int) -> Result:
     losses[side].append(answer["loss"])
     return answer["seconds"]
 
-  turns = _alternate(lambda: ask(0), lambda: ask(1), repeats)
+  turns = _alternate(lambda: ask(0), lambda: ask(1), repeats, turn)
   for side in sides:
     side.close()
   return Result(
@@ -199,11 +213,13 @@ def measure_devices(repeats: int) -> Result:
   )
 
 
-def measure(name: str, repeats: int) -> Result:
+def measure(name: str, repeats: int, turn: float) -> Result:
   progress(name)
   if name in PEER_CASES:
-    return measure_peer(name, repeats)
-  return measure_cost(name, repeats) if name in COST_CASES else measure_devices(repeats)
+    return measure_peer(name, repeats, turn)
+  if name in COST_CASES:
+    return measure_cost(name, repeats, turn)
+  return measure_devices(repeats, turn)
 
 
 def _shown(result: Result) -> Iterator[str]:
@@ -218,6 +234,7 @@ def main() -> None:
   )
   parser.add_argument("--case", nargs="+", choices=CASES, default=CASES)
   parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--turn", type=float, default=0.5, help="seconds; 0: one step")
   parser.add_argument("--json", action="store_true")
   parser.add_argument("--bars", action="store_true")
   options = parser.parse_args()
@@ -225,7 +242,7 @@ def main() -> None:
   keep_freed_memory(of_programs=True)  # as main.py does on a CPU
   missed = []
   for name in options.case:
-    result = measure(name, options.repeats)
+    result = measure(name, options.repeats, options.turn)
     as_json = json.dumps(dataclasses.asdict(result))
     print(as_json if options.json else "  ".join(_shown(result)), flush=True)
     if result.missed:

@@ -45,13 +45,14 @@ def spmd(
 def convolution_options(mesh: Mesh) -> dict[str, str] | None:
   """Compiler options for programs with convolutions, by the kind of device.
 
-  On a CPU, XLA's YNN fusions make a ResNet-18 gradient 1.8 times slower (see
-  docs/performance.md). They are an experiment of XLA's: where it does not know the
-  option, there is nothing to switch off.
+  On a CPU, XLA's YNN makes the convolutions of a ResNet-18 gradient 1.8 times slower
+  (see docs/performance.md). It keeps the products: one that YNN has can go to another
+  thread, where Eigen's small ones hold up whatever follows them. YNN is an experiment
+  of XLA's: where it does not know the option, there is nothing to choose.
   """
   if mesh.devices.flat[0].platform != "cpu":
     return None
-  options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+  options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
   return options if _is_known(tuple(options.items())) else None
 
 

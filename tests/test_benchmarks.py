@@ -164,16 +164,23 @@ def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch
   assert [each.all_on_cpu_ratio for each in crops] == [None, None]
 
 
+# A turn of no time is of one step; ten seconds hold three of three.
+@pytest.mark.parametrize(("turn", "steps"), [(0.0, 1), (10.0, 3)])
 @pytest.mark.parametrize(("peer_seconds", "missed"), [(3.0, False), (0.5, True)])
 def test_the_step_benchmark_compares_the_two_sides_by_turns(
-  peer_seconds, missed, monkeypatch
+  peer_seconds, missed, turn, steps, monkeypatch
 ):
+  if missed:
+    steps = max(steps, round(turn))  # ours, of a second, is the longer
+  asked = []
+
   class Peer:
     def __init__(self, script, *arguments):
       assert script == "torch_step.py"
       assert {"--batch=64", "--compile", "--side=32"} <= set(arguments)
 
     def ask(self):
+      asked.append(peer_seconds)
       return {"seconds": peer_seconds}
 
     def close(self):
@@ -184,7 +191,8 @@ def test_the_step_benchmark_compares_the_two_sides_by_turns(
   step = our_step.OurStep(lambda: 0.0, None)
   monkeypatch.setattr(train_step, "make_step", lambda *_, **__: step)
   monkeypatch.setattr(train_step.time, "perf_counter", lambda: next(clock))
-  result = train_step.measure("resnet18_64_compile", 3)
+  result = train_step.measure("resnet18_64_compile", 3, turn)
+  assert len(asked) == 1 + 3 * steps
   assert result.ratio == peer_seconds
   assert result.missed is missed
 

@@ -12,16 +12,21 @@ def _mesh_of(platform):
   return types.SimpleNamespace(devices=types.SimpleNamespace(flat=[device]))
 
 
-def test_options_of_a_cpu_keep_ynn_out_of_a_program():
-  def total(x):
-    return (x * 2).sum(axis=0)
+def test_on_a_cpu_ynn_gets_products_and_nothing_else():
+  def text(function, *arrays):
+    options = sharding.convolution_options(_mesh_of("cpu"))
+    return (
+      jax.jit(function, compiler_options=options).lower(*arrays).compile().as_text()
+    )
 
-  def text(options):
-    jitted = jax.jit(total, compiler_options=options)
-    return jitted.lower(jnp.ones((4096, 512))).compile().as_text()
+  def convolved(x, kernel):
+    return jax.lax.conv(x, kernel, (1, 1), "SAME")
 
   # The kind of the fusion: the bare word is in the text anyhow, in this test's name.
-  assert "__ynn_fusion" not in text(sharding.convolution_options(_mesh_of("cpu")))
+  assert "__ynn_fusion" in text(lambda x: x @ x, jnp.ones((512, 512)))
+  assert "__ynn_fusion" not in text(lambda x: (x * 2).sum(0), jnp.ones((4096, 512)))
+  images, kernel = jnp.ones((8, 64, 16, 16)), jnp.ones((64, 64, 3, 3))
+  assert "__ynn_fusion" not in text(convolved, images, kernel)
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])

@@ -44,8 +44,7 @@ def gradients(
 ) -> tuple[jax.Array, jax.Array]:
   """Of Σ gradient · convolve(...), by the images and by the kernel."""
   if _by_winograd(stride, images, kernel):
-    to_images = winograd.image_gradient(gradient, kernel)
-    return to_images, winograd.kernel_gradient(images, gradient)
+    return winograd.gradients(images, kernel, gradient)
   to_images = _image_gradient(stride, images.shape, kernel, gradient)
   return to_images, _kernel_gradient(stride, images, len(kernel), gradient)
 

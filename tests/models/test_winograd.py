@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clim_jax import sharding
 from clim_jax.models import winograd
 from clim_jax.models.convolution import convolve
 from clim_jax.models.encoder import Encoder
@@ -43,18 +44,13 @@ def test_gradients_are_the_adjoint_of_the_sum(shape):
   *sides, channels, features = shape
   images, kernel = _drawn(*sides, channels), _drawn(3, 3, channels, features, seed=1)
   slopes = _drawn(*sides, features, seed=2)
-  for found, direction, expected in (
-    (
-      winograd.image_gradient(jnp.float32(slopes), jnp.float32(kernel)),
-      (other := _drawn(*images.shape, seed=3)),
-      np.sum(slopes * _summed(other, kernel)),
-    ),
-    (
-      winograd.kernel_gradient(jnp.float32(images), jnp.float32(slopes)),
-      (other := _drawn(*kernel.shape, seed=4)),
-      np.sum(slopes * _summed(images, other)),
-    ),
-  ):
+  gradients = winograd.gradients(*map(jnp.float32, (images, kernel, slopes)))
+  other = _drawn(*images.shape, seed=3), _drawn(*kernel.shape, seed=4)
+  known = (
+    np.sum(slopes * _summed(other[0], kernel)),
+    np.sum(slopes * _summed(images, other[1])),
+  )
+  for found, direction, expected in zip(gradients, other, known, strict=True):
     assert found.shape == direction.shape
     scale = np.linalg.norm(direction) * np.linalg.norm(found)
     assert abs(np.sum(np.float64(found) * direction) - expected) < 1e-5 * scale
@@ -95,14 +91,30 @@ def test_it_pays_where_it_was_measured_to(shape, features, pays):
   assert winograd.pays(shape, features) is pays
 
 
-@pytest.mark.parametrize(
-  "function", [winograd.convolve, winograd.image_gradient, winograd.kernel_gradient]
-)
-def test_products_come_in_two_parts_for_two_cores(function):
-  images = jnp.ones((2, 8, 8, 4))
-  second = images if function is winograd.kernel_gradient else jnp.ones((3, 3, 4, 4))
-  text = jax.jit(function).lower(images, second).as_text()
-  assert text.count("batching_dims = [0] x [0]") == 2
+def _products(function, *arrays):
+  """The parts that a function's products come in: pairs of their operands."""
+  text = jax.jit(function).lower(*arrays).as_text()
+  return [line for line in text.splitlines() if "batching_dims = [0] x [0]" in line]
+
+
+def test_products_come_in_two_parts_for_two_cores():
+  images, kernel = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+  assert len(_products(winograd.convolve, images, kernel)) == 2
+  assert len(_products(winograd.gradients, images, kernel, images)) == 2 * 2
+
+
+def test_no_product_is_left_to_eigen():
+  images, kernel = jnp.ones((64, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
+
+  def step(images, kernel):
+    out, back = jax.vjp(lambda *x: convolve(*x, stride=1), images, kernel)
+    return out, back(out)
+
+  options = sharding.convolution_options(sharding.make_mesh())
+  compiled = jax.jit(step, compiler_options=options).lower(images, kernel).compile()
+  text = compiled.as_text()
+  assert winograd.pays(images.shape, 64)
+  assert " dot(" not in text[text.index("ENTRY") :]
 
 
 def _text(dtype, *, stride=1, side=3):
