@@ -8,9 +8,9 @@ stem, whose last maps have 2 × 2 pixels; a queue of 2,048) and `digits_*` (the 
 network, side and queue) compare MoCo v2's step with PyTorch's; `clim_*` compares CLIM's
 with our own MoCo v2; `devices_8` the digits step with CLIM on eight emulated devices
 with one, at the same batch. All in float32 on given views, without photometric
-augmentation. Both sides take turns of `--turn` seconds, half of one by default; figures
-are medians over the turns of a step's mean time. Ours keep freed memory, as main.py
-does on a CPU. `--bars` fails where a bar is missed.
+augmentation. Both sides take turns of equally many steps, for the slower about `--turn`
+seconds; figures are medians over the turns of a step's mean time. Ours keep freed
+memory, as main.py does on a CPU. `--bars` fails where a bar is missed.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def _alternate(
 ) -> Turns:
   """Medians, over `repeats` turns of each, of the seconds of a step that both tell.
 
-  A turn is of `turn` seconds, about, or of one step. In a run, steps follow each other;
-  the first after another process's finds its caches cold.
+  A turn takes the slower side `turn` seconds, or is one step. In a run, steps follow
+  each other; the first after another process's finds its caches cold.
   """
   steps = max(1, round(turn / max(ours(), peer())))
 

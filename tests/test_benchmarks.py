@@ -164,14 +164,19 @@ def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch
   assert [each.all_on_cpu_ratio for each in crops] == [None, None]
 
 
-# A turn of no time is of one step; ten seconds hold three of three.
-@pytest.mark.parametrize(("turn", "steps"), [(0.0, 1), (10.0, 3)])
-@pytest.mark.parametrize(("peer_seconds", "missed"), [(3.0, False), (0.5, True)])
+# Our steps take a second.
+@pytest.mark.parametrize(
+  ("peer_seconds", "turn", "steps", "missed"),
+  [
+    (3.0, 0.0, 1, False),
+    (3.0, 10.0, 3, False),
+    (0.5, 0.0, 1, True),
+    (0.5, 5.0, 5, True),
+  ],
+)
 def test_the_step_benchmark_compares_the_two_sides_by_turns(
-  peer_seconds, missed, turn, steps, monkeypatch
+  peer_seconds, turn, steps, missed, monkeypatch
 ):
-  if missed:
-    steps = max(steps, round(turn))  # ours, of a second, is the longer
   asked = []
 
   class Peer:

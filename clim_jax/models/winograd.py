@@ -67,7 +67,7 @@ def gradients(
 def _products(
   first: list[jax.Array], second: list[jax.Array], summed: int
 ) -> list[jax.Array]:
-  """At each point: [P, M, K] and [P, K, N] → [P, M, N]; `summed` is K's axis there."""
+  """At each point: [P, M, K] and [P, K, N] → [P, M, N]; if `summed` is 2, [P, N, K]."""
   return [
     lax.dot_general(*operands, (((2,), (summed,)), ((0,), (0,))))
     for operands in zip(first, second, strict=True)

@@ -53,8 +53,8 @@ _A = np.array(
 _B_SHARED = np.zeros((OUTPUTS, POINTS + 2), np.float32)
 _B_SHARED[:, :POINTS] = _B[1:-1]
 _B_SHARED[0, -2], _B_SHARED[-1, -1] = _B[-1, -1], _B[0, 0]
-# Of the points along the rows: XLA gives small products a thread together, so that two
-# sets of them that need not wait for each other get two.
+# Of the points along the rows: two sets of products that need not wait for each other,
+# for two cores.
 _PARTS = (slice(0, 3), slice(3, 6))
 
 
@@ -157,9 +157,9 @@ def _to_pixels(
 def _with_neighbours(points: list[jax.Array], *, axis: int) -> list[jax.Array]:
   """Also the last point of the tile before, and the first of the one after."""
 
-  def beside(x: jax.Array, before: int) -> jax.Array:
+  def beside(x: jax.Array, shift: int) -> jax.Array:
     edges = [(0, 0, 0)] * x.ndim
-    edges[axis] = (before, -before, 0)
+    edges[axis] = (shift, -shift, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
   return [*points, beside(points[-1], 1), beside(points[0], -1)]

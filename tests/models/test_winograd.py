@@ -64,6 +64,20 @@ def test_rounding_stays_near_that_of_float32():
   assert error.max() < 2e-5 * np.abs(exact).max()
 
 
+def test_gradients_round_as_the_outputs_do():
+  images, kernel = _drawn(2, 8, 8, 256), _drawn(3, 3, 256, 256, seed=1)
+  slopes = _drawn(2, 8, 8, 256, seed=2)
+  gradients = winograd.gradients(*map(jnp.float32, (images, kernel, slopes)))
+  padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)])
+  seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+  exact = (
+    _summed(slopes, np.swapaxes(kernel[::-1, ::-1], 2, 3)),
+    np.einsum("bhwirc,bhwo->rcio", seen, slopes, optimize=True),
+  )
+  for found, expected in zip(gradients, exact, strict=True):
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize(
   ("shape", "features", "pays"),
   [
@@ -92,7 +106,7 @@ def test_it_pays_where_it_was_measured_to(shape, features, pays):
 
 
 def _products(function, *arrays):
-  """The parts that a function's products come in: pairs of their operands."""
+  """Lines of a function's batched products."""
   text = jax.jit(function).lower(*arrays).as_text()
   return [line for line in text.splitlines() if "batching_dims = [0] x [0]" in line]
 
@@ -114,7 +128,10 @@ def test_no_product_is_left_to_eigen():
   compiled = jax.jit(step, compiler_options=options).lower(images, kernel).compile()
   text = compiled.as_text()
   assert winograd.pays(images.shape, 64)
-  assert " dot(" not in text[text.index("ENTRY") :]
+  # Two parts, and turning the kernel's into values and the gradient's back.
+  program = text[text.index("ENTRY") :]
+  assert program.count("__ynn_fusion") == 3 * 2 + 2 + 1
+  assert " dot(" not in program
 
 
 def _text(dtype, *, stride=1, side=3):
