@@ -9,12 +9,14 @@ network, side and queue) compare MoCo v2's step with PyTorch's; `clim_*` compare
 with our own MoCo v2; `devices_8` the digits step with CLIM on eight emulated devices
 with one, at the same batch. All in float32 on given views, without photometric
 augmentation. Both sides take turns of equally many steps, for the slower about `--turn`
-seconds; figures are medians over the turns of a step's mean time. Ours keep freed
+seconds; figures are medians over the turns of a step's mean time. Of ours, the last
+step of a turn is waited for, as in a run, which waits when it logs. Ours keep freed
 memory, as main.py does on a CPU. `--bars` fails where a bar is missed.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -92,28 +94,37 @@ class Turns(NamedTuple):
   peer: float
 
 
-def _timed(function: Callable[[], object]) -> float:
+def _seconds(step: OurStep, steps: int) -> float:
   start = time.perf_counter()
-  function()
+  step.take(steps)
   return time.perf_counter() - start
 
 
+def _asked(process: PeerProcess, steps: int) -> float:
+  return sum(process.ask()["seconds"] for _ in range(steps))
+
+
 def _alternate(
-  ours: Callable[[], float], peer: Callable[[], float], repeats: int, turn: float
+  ours: Callable[[int], float],
+  peer: Callable[[int], float],
+  repeats: int,
+  turn: float,
 ) -> Turns:
-  """Medians, over `repeats` turns of each, of the seconds of a step that both tell.
+  """Medians, over `repeats` turns of each, of the mean seconds of a step.
 
   A turn takes the slower side `turn` seconds, or is one step. In a run, steps follow
   each other; the first after another process's finds its caches cold.
+
+  Args:
+    ours: takes so many steps, tells the seconds of all.
+    peer: likewise.
+    repeats: turns of each.
+    turn: in seconds; 0 is one step.
   """
-  steps = max(1, round(turn / max(ours(), peer())))
-
-  def taken(step: Callable[[], float]) -> float:
-    return statistics.fmean(step() for _ in range(steps))
-
+  steps = max(1, round(turn / max(ours(1), peer(1))))
   pairs = []
   for _ in range(repeats):
-    pairs.append((taken(ours), taken(peer)))
+    pairs.append((ours(steps) / steps, peer(steps) / steps))
     progress(f"  ours {pairs[-1][0]:.3f} s, peer {pairs[-1][1]:.3f} s")
   return Turns(*(statistics.median(side) for side in zip(*pairs, strict=True)))
 
@@ -142,9 +153,9 @@ def measure_peer(name: str, repeats: int, turn: float) -> Result:
   arguments = ["--layers", *map(str, layers), *(f"--{k}={v}" for k, v in shape.items())]
   peer = PeerProcess("torch_step.py", *arguments, *["--compile"] * case.compiled)
   step = make_step(config, devices=1, clim=False)
-  first = _timed(step.take)
+  first = _seconds(step, 1)
   turns = _alternate(
-    lambda: _timed(step.take), lambda: peer.ask()["seconds"], repeats, turn
+    functools.partial(_seconds, step), functools.partial(_asked, peer), repeats, turn
   )
   peer.close()
   kind = "torch.compile" if case.compiled else "PyTorch eager, channels_last"
@@ -159,12 +170,12 @@ def measure_cost(name: str, repeats: int, turn: float) -> Result:
 
   def make(*, clim: bool) -> OurStep:
     step = make_step(_small(COST_CASES[name](), 64), devices=1, clim=clim)
-    step.take()
+    step.take(1)
     return step
 
   clim, moco = make(clim=True), make(clim=False)
   turns = _alternate(
-    lambda: _timed(clim.take), lambda: _timed(moco.take), repeats, turn
+    functools.partial(_seconds, clim), functools.partial(_seconds, moco), repeats, turn
   )
   return Result(
     name,
@@ -192,12 +203,14 @@ def measure_devices(repeats: int, turn: float) -> Result:
   ]
   losses: list[list[float]] = [[], []]
 
-  def ask(side: int) -> float:
-    answer = sides[side].ask()
-    losses[side].append(answer["loss"])
-    return answer["seconds"]
+  def ask(side: int, steps: int) -> float:
+    answers = [sides[side].ask() for _ in range(steps)]
+    losses[side].extend(answer["loss"] for answer in answers)
+    return sum(answer["seconds"] for answer in answers)
 
-  turns = _alternate(lambda: ask(0), lambda: ask(1), repeats, turn)
+  turns = _alternate(
+    functools.partial(ask, 0), functools.partial(ask, 1), repeats, turn
+  )
   for side in sides:
     side.close()
   return Result(

@@ -177,7 +177,7 @@ def test_the_input_benchmark_counts_anchors_and_our_photometric_work(monkeypatch
 def test_the_step_benchmark_compares_the_two_sides_by_turns(
   peer_seconds, turn, steps, missed, monkeypatch
 ):
-  asked = []
+  taken, asked = [], []
 
   class Peer:
     def __init__(self, script, *arguments):
@@ -191,13 +191,14 @@ def test_the_step_benchmark_compares_the_two_sides_by_turns(
     def close(self):
       pass
 
-  clock = iter(range(100))
   monkeypatch.setattr(train_step, "PeerProcess", Peer)
-  step = our_step.OurStep(lambda: 0.0, None)
+  step = our_step.OurStep(taken.append, None)
   monkeypatch.setattr(train_step, "make_step", lambda *_, **__: step)
-  monkeypatch.setattr(train_step.time, "perf_counter", lambda: next(clock))
+  monkeypatch.setattr(train_step.time, "perf_counter", lambda: float(sum(taken)))
   result = train_step.measure("resnet18_64_compile", 3, turn)
+  assert taken == [1, 1, steps, steps, steps]  # the first with compilation
   assert len(asked) == 1 + 3 * steps
+  assert result.ours_seconds == 1
   assert result.ratio == peer_seconds
   assert result.missed is missed
 
@@ -206,7 +207,7 @@ def test_our_step_counts_more_flop_with_positives_than_without():
   def flops(*, clim):
     config = smoke.get_config()
     step = our_step.make_step(config, devices=1, clim=clim)
-    assert np.isfinite(step.take())
+    assert np.isfinite(step.take(2))
     return step.program.flops
 
   # Two encodings with gradient and two without, of one each.
