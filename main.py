@@ -45,9 +45,11 @@ def main(_: list[str]) -> None:
     if not given and (_FLAGS.distributed or _FLAGS.mode != "pretrain"):
       raise configuration.ConfigError("say where the run lives: --workdir=DIR")
     workdir = f"runs/{_FLAGS.config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+  workdir = epath.Path(workdir)
   said = configuration.given(sys.argv[1:])
   request = launch.Request(_FLAGS.input, _FLAGS.output, _FLAGS.format, said)
-  launch.run(_FLAGS.config, _FLAGS.mode, epath.Path(workdir), request)
+  launch.use_cores(_FLAGS.config, _FLAGS.mode, workdir, said)
+  launch.run(_FLAGS.config, _FLAGS.mode, workdir, request)
 
 
 if __name__ == "__main__":

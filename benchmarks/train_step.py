@@ -11,7 +11,8 @@ with one, at the same batch. All in float32 on given views, without photometric
 augmentation. Both sides take turns of equally many steps, for the slower about `--turn`
 seconds; figures are medians over the turns of a step's mean time. Of ours, the last
 step of a turn is waited for, as in a run, which waits when it logs. Ours keep freed
-memory, as main.py does on a CPU. `--bars` fails where a bar is missed.
+memory and have a device for each core, as by main.py on a CPU. `--bars` fails where a
+bar is missed.
 """
 
 import argparse
@@ -29,16 +30,19 @@ from typing import NamedTuple
 os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import jax
 from ml_collections import ConfigDict
 
 from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
+from clim_jax.cores import one_device_per_core
 from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
 from configs import cifar10, digits, imagenette
 
 _MOST_COST = 2.2  # of CLIM's step, in MoCo v2's
+_GROUPS = 8  # of batch normalisation, in all configs
 
 
 def _resnet18_imagenet() -> ConfigDict:
@@ -84,6 +88,7 @@ class Result:
   peer_seconds: float
   ratio: float  # of images a second, ours to the peer's
   missed: bool | None  # the bar; None without one
+  devices: int | None = None  # ours, where the machine says how many
   first_step_seconds: float | None = None  # ours, with compilation
   flop_ratio: float | None = None  # of a step, ours to the peer's
   loss_difference: float | None = None  # the largest of all steps, relative
@@ -139,7 +144,8 @@ def measure_peer(name: str, repeats: int, turn: float) -> Result:
   """MoCo v2's step against PyTorch's."""
   case = PEER_CASES[name]
   threads, config = os.cpu_count() or 1, _small(case.config(), case.batch)
-  config.model.batch_norm_groups = 1  # as the peer's
+  devices = jax.device_count()
+  config.model.batch_norm_groups = devices  # the fewest; the peer has one
   _, layers = ARCHITECTURES[config.model.backbone]
   shape = {
     "batch": case.batch,
@@ -152,7 +158,7 @@ def measure_peer(name: str, repeats: int, turn: float) -> Result:
   }
   arguments = ["--layers", *map(str, layers), *(f"--{k}={v}" for k, v in shape.items())]
   peer = PeerProcess("torch_step.py", *arguments, *["--compile"] * case.compiled)
-  step = make_step(config, devices=1, clim=False)
+  step = make_step(config, devices=devices, clim=False)
   first = _seconds(step, 1)
   turns = _alternate(
     functools.partial(_seconds, step), functools.partial(_asked, peer), repeats, turn
@@ -161,15 +167,25 @@ def measure_peer(name: str, repeats: int, turn: float) -> Result:
   kind = "torch.compile" if case.compiled else "PyTorch eager, channels_last"
   ratio = turns.peer / turns.ours
   return Result(
-    name, threads, repeats, turns.ours, kind, turns.peer, ratio, ratio < 1, first
+    name,
+    threads,
+    repeats,
+    turns.ours,
+    kind,
+    turns.peer,
+    ratio,
+    ratio < 1,
+    devices,
+    first_step_seconds=first,
   )
 
 
 def measure_cost(name: str, repeats: int, turn: float) -> Result:
   """CLIM's step against our MoCo v2."""
+  devices = jax.device_count()
 
   def make(*, clim: bool) -> OurStep:
-    step = make_step(_small(COST_CASES[name](), 64), devices=1, clim=clim)
+    step = make_step(_small(COST_CASES[name](), 64), devices=devices, clim=clim)
     step.take(1)
     return step
 
@@ -186,6 +202,7 @@ def measure_cost(name: str, repeats: int, turn: float) -> Result:
     turns.peer,
     turns.peer / turns.ours,
     turns.ours > _MOST_COST * turns.peer,
+    devices,
     flop_ratio=clim.program.flops / moco.program.flops,
   )
 
@@ -253,6 +270,7 @@ def main() -> None:
   options = parser.parse_args()
   require_peers()
   keep_freed_memory(of_programs=True)  # as main.py does on a CPU
+  one_device_per_core(lambda devices: _GROUPS % devices == 0)
   missed = []
   for name in options.case:
     result = measure(name, options.repeats, options.turn)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -72,6 +73,21 @@ def varying(tree: Any) -> Any:
   following `pmean` would then be too large by the number of devices.
   """
   return jax.tree.map(lambda leaf: lax.pcast(leaf, AXIS, to="varying"), tree)
+
+
+def mean(tree: Any) -> Any:
+  """Of the replicas' float32 trees, leaf by leaf, inside a mapped function."""
+
+  def of_one_vector(tree: Any) -> Any:
+    # A CPU's devices meet anew for every array: 60 µs, some 80 times in a step.
+    vector, unravel = ravel_pytree(tree)
+    return unravel(lax.pmean(vector, AXIS))
+
+  return lax.platform_dependent(
+    tree,
+    cpu=of_one_vector,
+    default=functools.partial(lax.pmean, axis_name=AXIS),
+  )
 
 
 def row_offset(rows: int) -> jax.Array:

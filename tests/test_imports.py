@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Each may import those before it and itself: maths knows nothing of data, data
 # nothing of training; only the last layer sees a config.
 LAYERS = [
-  {"sharding", "rng", "batch", "memory"},
+  {"sharding", "rng", "batch", "memory", "cores"},
   {"photometric", "policy", "losses", "key_queue", "mixture"},
   {"augment", "augment_kernel", "kernel_ops", "models"},
   {"weights"},

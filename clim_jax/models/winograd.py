@@ -21,9 +21,9 @@ from clim_jax.models import winograd_tiles as tiles
 from clim_jax.models.fusion import apart
 
 # Multiplications saved for each number written, at least; and where what is written,
-# this many numbers at most, stays in the caches. Measured, on two cores.
-_LEAST_GAIN = 170
-_LEAST_GAIN_CACHED, _MOST_CACHED = 80, 3_000_000
+# this many numbers at most, stays in the caches. Measured, with a device for each core.
+_LEAST_GAIN = 90
+_LEAST_GAIN_CACHED, _MOST_CACHED = 40, 3_000_000
 
 
 def pays(shape: tuple[int, ...], features: int) -> bool:
@@ -55,20 +55,13 @@ def gradients(
   slopes, kernels = tiles.output_slopes(gradient), tiles.kernel_values(kernel)
   # Transposed apart: products of operands as they are take Eigen twice as long, and
   # XLA does not hand them to YNN.
-  values = [
-    apart(lambda x: jnp.swapaxes(x, 1, 2), part) for part in tiles.image_values(images)
-  ]
+  values = apart(lambda x: jnp.swapaxes(x, 1, 2), tiles.image_values(images))
   return (
     tiles.image_slopes(_products(slopes, kernels, 2), images.shape[:3]),
     tiles.kernel_slopes(_products(values, slopes, 1)),
   )
 
 
-def _products(
-  first: list[jax.Array], second: list[jax.Array], summed: int
-) -> list[jax.Array]:
+def _products(first: jax.Array, second: jax.Array, summed: int) -> jax.Array:
   """At each point: [P, M, K] and [P, K, N] → [P, M, N]; if `summed` is 2, [P, N, K]."""
-  return [
-    lax.dot_general(*operands, (((2,), (summed,)), ((0,), (0,))))
-    for operands in zip(first, second, strict=True)
-  ]
+  return lax.dot_general(first, second, (((2,), (summed,)), ((0,), (0,))))

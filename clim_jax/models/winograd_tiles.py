@@ -1,11 +1,9 @@
 """Tiles of maps as polynomials, for `winograd.py`: values at points, and back.
 
-A tile has 4×4 outputs and 6×6 inputs and points. What is at the points comes in two
-parts, [18, ...] each.
+A tile has 4×4 outputs and 6×6 inputs and points.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,61 +51,48 @@ _A = np.array(
 _B_SHARED = np.zeros((OUTPUTS, POINTS + 2), np.float32)
 _B_SHARED[:, :POINTS] = _B[1:-1]
 _B_SHARED[0, -2], _B_SHARED[-1, -1] = _B[-1, -1], _B[0, 0]
-# Of the points along the rows: two sets of products that need not wait for each other,
-# for two cores.
-_PARTS = (slice(0, 3), slice(3, 6))
 
 
-def image_values(images: jax.Array) -> list[jax.Array]:
-  """Bᵀ d B: [B, H, W, I] → [18, tiles, I] of each part of the points."""
+def image_values(images: jax.Array) -> jax.Array:
+  """Bᵀ d B: [B, H, W, I] → [36, tiles, I]."""
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
   half = _combined(_B.T, lambda x: _windows(x, axis=1), padded, at=2)
 
-  def part(rows: slice) -> jax.Array:
-    def split(x: jax.Array) -> list[jax.Array]:
-      return _windows(jnp.moveaxis(x[:, :, rows], 2, 0), axis=3)
+  def columns(x: jax.Array) -> list[jax.Array]:
+    return _windows(jnp.moveaxis(x, 2, 0), axis=3)
 
-    return _combined(_B.T, split, half, at=1)
-
-  return [_flat(part(rows)) for rows in _PARTS]
+  return _flat(_combined(_B.T, columns, half, at=1))
 
 
-def kernel_values(kernel: jax.Array) -> list[jax.Array]:
-  """G g Gᵀ: [3, 3, I, O] → [18, I, O] of each part of the points."""
-  parts = [np.kron(_G[rows], _G) @ kernel.reshape(9, -1) for rows in _PARTS]
-  return [part.reshape(-1, *kernel.shape[2:]) for part in parts]
+def kernel_values(kernel: jax.Array) -> jax.Array:
+  """G g Gᵀ: [3, 3, I, O] → [36, I, O]."""
+  values = np.kron(_G, _G) @ kernel.reshape(9, -1)
+  return values.reshape(-1, *kernel.shape[2:])
 
 
-def output_slopes(gradient: jax.Array) -> list[jax.Array]:
-  """A y' Aᵀ: [B, H, W, O] → [18, tiles, O] of each part of the points."""
+def output_slopes(gradient: jax.Array) -> jax.Array:
+  """A y' Aᵀ: [B, H, W, O] → [36, tiles, O]."""
   batch, height, width, channels = gradient.shape
   sides = (height // OUTPUTS, OUTPUTS, width // OUTPUTS, OUTPUTS)
   tiles = gradient.reshape(batch, *sides, channels)
   half = _combined(_A, lambda x: jnp.moveaxis(x, 2, 0), tiles, at=2)
-
-  def part(rows: slice) -> jax.Array:
-    return _combined(
-      _A, lambda x: jnp.moveaxis(x[:, :, rows], (4, 2), (0, 1)), half, at=1
-    )
-
-  return [_flat(part(rows)) for rows in _PARTS]
+  return _flat(_combined(_A, lambda x: jnp.moveaxis(x, (4, 2), (0, 1)), half, at=1))
 
 
-def outputs(products: list[jax.Array], shape: tuple[int, int, int]) -> jax.Array:
-  """Aᵀ products A: [18, tiles, O] of each part of the points → [B, H, W, O]."""
+def outputs(products: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+  """Aᵀ products A: [36, tiles, O] → [B, H, W, O]."""
   return _to_pixels(_A.T, lambda points, **_: points, products, shape)
 
 
-def image_slopes(products: list[jax.Array], shape: tuple[int, int, int]) -> jax.Array:
-  """B products Bᵀ, where tiles overlap added up: [18, tiles, I] → [B, H, W, I]."""
+def image_slopes(products: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+  """B products Bᵀ, where tiles overlap added up: [36, tiles, I] → [B, H, W, I]."""
   return _to_pixels(_B_SHARED, _with_neighbours, products, shape)
 
 
-def kernel_slopes(products: list[jax.Array]) -> jax.Array:
-  """Gᵀ products G: [18, I, O] of each part of the points → [3, 3, I, O]."""
-  whole = jnp.concatenate(products)
-  to_kernel = np.kron(_G, _G).T @ whole.reshape(POINTS**2, -1)
-  return to_kernel.reshape(3, 3, *whole.shape[1:])
+def kernel_slopes(products: jax.Array) -> jax.Array:
+  """Gᵀ products G: [36, I, O] → [3, 3, I, O]."""
+  to_kernel = np.kron(_G, _G).T @ products.reshape(POINTS**2, -1)
+  return to_kernel.reshape(3, 3, *products.shape[1:])
 
 
 def _flat(values: jax.Array) -> jax.Array:
@@ -126,10 +111,10 @@ def _windows(x: jax.Array, *, axis: int) -> list[jax.Array]:
 def _to_pixels(
   matrix: np.ndarray,
   terms: Callable[..., list[jax.Array]],
-  products: list[jax.Array],
+  products: jax.Array,
   shape: tuple[int, int, int],
 ) -> jax.Array:
-  """Matrix · products · matrixᵀ: [18, tiles, C] of each part → [B, H, W, C].
+  """Matrix · products · matrixᵀ: [36, tiles, C] → [B, H, W, C].
 
   Args:
     matrix: [4, K], from K terms to the pixels of a tile along an axis.
@@ -143,15 +128,13 @@ def _to_pixels(
   def columns(x: jax.Array) -> list[jax.Array]:
     return terms(list(jnp.moveaxis(x, 1, 0)), axis=3)
 
-  def rows(x: list[jax.Array]) -> list[jax.Array]:
-    return terms([row for half in x for row in half], axis=1)
+  def rows(x: jax.Array) -> list[jax.Array]:
+    return terms(list(x), axis=1)
 
-  halves = [  # [3, *tiles, 4, C]
-    _combined(matrix, columns, x.reshape(-1, POINTS, *tiles, x.shape[-1]), at=4)
-    for x in products
-  ]
+  points = products.reshape(POINTS, POINTS, *tiles, products.shape[-1])
+  half = _combined(matrix, columns, points, at=4)  # [6, *tiles, 4, C]
   # [B, H/4, 4, W/4, 4, C]
-  return _combined(matrix, rows, halves, at=2).reshape(*shape, -1)
+  return _combined(matrix, rows, half, at=2).reshape(*shape, -1)
 
 
 def _with_neighbours(points: list[jax.Array], *, axis: int) -> list[jax.Array]:
@@ -167,8 +150,8 @@ def _with_neighbours(points: list[jax.Array], *, axis: int) -> list[jax.Array]:
 
 def _combined(
   matrix: np.ndarray,
-  split: Callable[[Any], Sequence[jax.Array] | jax.Array],
-  x: jax.Array | list[jax.Array],
+  split: Callable[[jax.Array], Sequence[jax.Array] | jax.Array],
+  x: jax.Array,
   *,
   at: int,
 ) -> jax.Array:
@@ -178,7 +161,7 @@ def _combined(
   or after is computed within or apart from it.
   """
 
-  def combine(x: jax.Array | list[jax.Array]) -> jax.Array:
+  def combine(x: jax.Array) -> jax.Array:
     terms = [jnp.expand_dims(term, at) for term in split(x)]
     shape = [len(matrix) if axis == at else 1 for axis in range(terms[0].ndim)]
     weights = [column.reshape(shape) for column in matrix.T]

@@ -91,8 +91,8 @@ def make_embedding_step(
     grads, query_stats, metrics = _gradients(
       encoder, state.query_params, state.query_stats, anchors, state.queue.keys, recipe
     )
-    grads, query_stats, metrics, key_stats = lax.pmean(
-      (grads, query_stats, metrics, _mean_trees(key_stats)), sharding.AXIS
+    grads, query_stats, metrics, key_stats = sharding.mean(
+      (grads, query_stats, metrics, _mean_trees(key_stats))
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.query_params)
     new_keys = jnp.concatenate([gather(role_anchors.keys) for role_anchors in anchors])

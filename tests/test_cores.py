@@ -1,0 +1,119 @@
+"""How many devices a CPU has."""
+
+import os
+import subprocess
+import sys
+
+import joblib
+import pytest
+
+from clim_jax import configuration, cores, launch
+from clim_jax.configuration import ConfigError
+from configs import smoke
+
+_PROGRAM = """
+import jax, joblib
+from clim_jax.cores import one_device_per_core
+joblib.cpu_count = lambda: 3
+one_device_per_core(lambda devices: True)
+print(jax.device_count())
+"""
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+  """What JAX is told, with a machine of six cores that says nothing itself."""
+  cores.jax.devices()  # found before the environment is another
+  told = []
+  monkeypatch.delenv("XLA_FLAGS", raising=False)
+  monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+  monkeypatch.setattr(cores.jax.config, "update", lambda *option: told.append(option))
+  return told
+
+
+def _said(devices):
+  return [("jax_num_cpu_devices", devices)]
+
+
+@pytest.mark.parametrize(
+  ("available", "fits", "devices"),
+  [
+    (2, lambda devices: True, 2),
+    (6, lambda devices: True, 6),
+    (6, lambda devices: 8 % devices == 0, 4),
+    (6, lambda devices: False, 1),
+    (1, lambda devices: True, 1),
+    (64, lambda devices: True, 8),
+  ],
+)
+def test_a_device_for_each_core_as_far_as_they_fit(
+  available, fits, devices, chosen, monkeypatch
+):
+  monkeypatch.setattr(joblib, "cpu_count", lambda: available)
+  cores.one_device_per_core(fits)
+  assert chosen == _said(devices)
+
+
+@pytest.mark.parametrize(
+  ("says", "devices"),
+  [
+    ({}, 3),
+    ({"XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}, 3),
+    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, 5),
+    ({"JAX_NUM_CPU_DEVICES": "2"}, 2),
+  ],
+)
+def test_jax_sees_them_unless_the_environment_says_how_many(says, devices):
+  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+  answer = subprocess.run(
+    [sys.executable, "-c", _PROGRAM],
+    env=environment | {"JAX_PLATFORMS": "cpu"} | says,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  assert int(answer.stdout) == devices
+
+
+def test_one_of_several_processes_is_left_alone(chosen, monkeypatch):
+  monkeypatch.setattr(cores.jax.distributed, "is_initialized", lambda: True)
+  cores.one_device_per_core(lambda devices: True)
+  assert not chosen
+
+
+@pytest.mark.parametrize(
+  ("groups", "evaluation_batch", "pretraining", "evaluation"),
+  [(8, 256, 4, 4), (6, 256, 2, 4), (2, 256, 2, 4), (0, 256, 1, 4), (6, 258, 6, 6)],
+)
+def test_batches_divide_by_their_number(
+  groups, evaluation_batch, pretraining, evaluation, chosen, tmp_path
+):
+  config = smoke.get_config()
+  config.batch_size, config.moco.queue_size = 48, 96
+  config.model.batch_norm_groups = groups
+  config.evaluation.protocols = ("knn",)
+  config.evaluation.batch_size = evaluation_batch
+  launch.use_cores(config, "pretrain", tmp_path)
+  launch.use_cores(config, "evaluate", tmp_path)
+  assert chosen == _said(pretraining) + _said(evaluation)
+
+
+def test_a_run_is_judged_on_as_many_as_its_own_batches_divide_by(chosen, tmp_path):
+  config = smoke.get_config()
+  config.evaluation.protocols = ("knn",)
+  config.evaluation.batch_size = 15
+  configuration.save(config, tmp_path / "config.json")
+  config.evaluation.batch_size = 16
+  launch.use_cores(config, "evaluate", tmp_path, configuration.given([]))
+  launch.use_cores(config, "evaluate", tmp_path, configuration.given(["--config=x"]))
+  assert chosen == _said(5) + _said(4)
+
+
+def test_weights_from_elsewhere_leave_the_refusal_to_the_run(chosen, tmp_path):
+  config = smoke.get_config()
+  configuration.save(config, tmp_path / "config.json")
+  config.model.weights = "weights.pth"
+  said = configuration.given(["--config.model.weights=weights.pth"])
+  launch.use_cores(config, "evaluate", tmp_path, said)
+  with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
+    launch.run(config, "evaluate", tmp_path, launch.Request(said=said))
