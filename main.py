@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from clim_jax import configuration, launch
+from clim_jax import configuration, cores, launch
 from clim_jax.data.sources import BadImageError
 
 _DEFAULT_CONFIG = "configs/digits.py"
@@ -48,7 +48,7 @@ def main(_: list[str]) -> None:
   workdir = epath.Path(workdir)
   said = configuration.given(sys.argv[1:])
   request = launch.Request(_FLAGS.input, _FLAGS.output, _FLAGS.format, said)
-  launch.use_cores(_FLAGS.config, _FLAGS.mode, workdir, said)
+  cores.use_cores(_FLAGS.config, _FLAGS.mode, workdir, said)
   launch.run(_FLAGS.config, _FLAGS.mode, workdir, request)
 
 

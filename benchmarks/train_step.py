@@ -31,6 +31,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import jax
+import joblib
 from ml_collections import ConfigDict
 
 from benchmarks.measurement import progress
@@ -143,7 +144,7 @@ def _small(config: ConfigDict, batch: int) -> ConfigDict:
 def measure_peer(name: str, repeats: int, turn: float) -> Result:
   """MoCo v2's step against PyTorch's."""
   case = PEER_CASES[name]
-  threads, config = os.cpu_count() or 1, _small(case.config(), case.batch)
+  threads, config = joblib.cpu_count(), _small(case.config(), case.batch)
   devices = jax.device_count()
   config.model.batch_norm_groups = devices  # the fewest; the peer has one
   _, layers = ARCHITECTURES[config.model.backbone]
@@ -195,7 +196,7 @@ def measure_cost(name: str, repeats: int, turn: float) -> Result:
   )
   return Result(
     name,
-    os.cpu_count() or 1,
+    joblib.cpu_count(),
     repeats,
     turns.ours,
     "our MoCo v2",
@@ -214,7 +215,7 @@ def measure_devices(repeats: int, turn: float) -> Result:
       "our_step.py",
       f"--devices={count}",
       python=sys.executable,
-      env={"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"},
+      env={"JAX_NUM_CPU_DEVICES": str(count)},
     )
     for count in (8, 1)
   ]
@@ -232,7 +233,7 @@ def measure_devices(repeats: int, turn: float) -> Result:
     side.close()
   return Result(
     "devices_8",
-    os.cpu_count() or 1,
+    joblib.cpu_count(),
     repeats,
     turns.ours,
     "ours on one device",

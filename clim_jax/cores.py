@@ -5,10 +5,49 @@ from collections.abc import Callable
 
 import jax
 import joblib
+from etils import epath
+from ml_collections import ConfigDict
 
-# What batch normalisation has groups for in most configs. Cores beyond take part in the
-# operations of these.
-_MOST_DEVICES = 8
+from clim_jax import configuration
+from clim_jax.configuration import WHOLE_CONFIG, ConfigError, Given
+from clim_jax.evaluate.limits import check_evaluation
+from clim_jax.limits import check_config
+
+_MOST_DEVICES = 8  # as many as most configs have groups of batch normalisation
+# XLA ends a process in which one device waits 60 s for another, by default. Here they
+# share a machine: one that swaps, or whose steps take minutes, is slow and not stuck.
+_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
+
+
+def use_cores(
+  config: ConfigDict, mode: str, workdir: epath.Path, said: Given = WHOLE_CONFIG
+) -> None:
+  """`one_device_per_core` for what `launch.run` is to do with the same arguments.
+
+  Args:
+    config: what to run; in all modes but pretraining the config of a run in `workdir`
+      stands, save for what may differ.
+    mode: one of `launch.MODES`.
+    workdir: where a run lives.
+    said: by the command line.
+
+  Raises:
+    ConfigError: an override of what the run was trained with.
+  """
+  saved, check = workdir / "config.json", check_config
+  if mode != "pretrain":
+    check = check_evaluation
+    if saved.exists() and not config.model.weights:
+      config = configuration.restore_into(config, saved, said)
+
+  def fits(devices: int) -> bool:
+    try:
+      check(config, devices=devices)
+    except ConfigError:
+      return False
+    return True
+
+  one_device_per_core(fits)
 
 
 def one_device_per_core(fits: Callable[[int], bool]) -> None:
@@ -18,15 +57,17 @@ def one_device_per_core(fits: Callable[[int], bool]) -> None:
   for each core gives each its own images instead, as data parallelism does elsewhere.
 
   JAX must not have looked for devices yet. Nothing is changed where the environment
-  says how many devices there are, or where several processes share a mesh.
+  says how many there are, or where several processes share a mesh.
 
   Args:
     fits: whether what is to run can be shared out to so many.
   """
+  flags = os.environ.get("XLA_FLAGS", "")
   said = jax.config.jax_num_cpu_devices >= 0
-  said |= "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+  said |= "xla_force_host_platform_device_count" in flags
   if said or jax.distributed.is_initialized():
     return
-  cores = min(joblib.cpu_count(), _MOST_DEVICES)
+  cores = min(joblib.cpu_count(only_physical_cores=True), _MOST_DEVICES)
   fitting = (devices for devices in range(cores, 1, -1) if fits(devices))
   jax.config.update("jax_num_cpu_devices", next(fitting, 1))
+  os.environ["XLA_FLAGS"] = f"{_PATIENCE} {flags}"  # the last of a kind holds

@@ -12,14 +12,12 @@ from rich.progress import track
 
 from clim_jax import configuration, sharding
 from clim_jax.configuration import WHOLE_CONFIG, ConfigError, Given
-from clim_jax.cores import one_device_per_core
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.evaluate.report import judge
 from clim_jax.evaluate.subjects import Subject
 from clim_jax.experiment import make_encoder, open_experiment
-from clim_jax.limits import check_config
 from clim_jax.memory import keep_freed_memory
 from clim_jax.runs import Trained, open_trained
 from clim_jax.train.pretrain import pretrain
@@ -47,30 +45,6 @@ class Request(NamedTuple):
 
 
 _PLAIN = Request()
-
-
-def use_cores(
-  config: ConfigDict, mode: str, workdir: epath.Path, said: Given = WHOLE_CONFIG
-) -> None:
-  """Before `run`, with the same: makes of a CPU as many devices as batches divide by.
-
-  Raises:
-    ConfigError: the config cannot be that of the run in `workdir`.
-  """
-  saved, check = workdir / "config.json", check_config
-  if mode != "pretrain":
-    check = check_evaluation
-    if saved.exists() and not config.model.weights:
-      config = configuration.restore_into(config, saved, said)
-
-  def fits(devices: int) -> bool:
-    try:
-      check(config, devices=devices)
-    except ConfigError:
-      return False
-    return True
-
-  one_device_per_core(fits)
 
 
 def run(

@@ -12,10 +12,15 @@ from clim_jax.configuration import ConfigError
 from configs import smoke
 
 _PROGRAM = """
-import jax, joblib
-from clim_jax.cores import one_device_per_core
-joblib.cpu_count = lambda: 3
-one_device_per_core(lambda devices: True)
+import jax, joblib, pathlib
+from clim_jax import cores
+from configs import smoke
+joblib.cpu_count = lambda only_physical_cores: 3
+config = smoke.get_config()
+config.batch_size = config.evaluation.batch_size = 12
+config.model.batch_norm_groups = 6
+config.evaluation.protocols = ()
+cores.use_cores(config, "pretrain", pathlib.Path("none"))
 print(jax.device_count())
 """
 
@@ -25,8 +30,8 @@ def chosen(monkeypatch):
   """What JAX is told, with a machine of six cores that says nothing itself."""
   cores.jax.devices()  # found before the environment is another
   told = []
-  monkeypatch.delenv("XLA_FLAGS", raising=False)
-  monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+  monkeypatch.setenv("XLA_FLAGS", "")
+  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 6)
   monkeypatch.setattr(cores.jax.config, "update", lambda *option: told.append(option))
   return told
 
@@ -49,7 +54,7 @@ def _said(devices):
 def test_a_device_for_each_core_as_far_as_they_fit(
   available, fits, devices, chosen, monkeypatch
 ):
-  monkeypatch.setattr(joblib, "cpu_count", lambda: available)
+  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: available)
   cores.one_device_per_core(fits)
   assert chosen == _said(devices)
 
@@ -75,6 +80,18 @@ def test_jax_sees_them_unless_the_environment_says_how_many(says, devices):
   assert int(answer.stdout) == devices
 
 
+def test_devices_wait_for_each_other_as_long_as_the_environment_says_or_an_hour(
+  chosen, monkeypatch
+):
+  flag = "--xla_cpu_collective_call_terminate_timeout_seconds="
+  monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+  cores.one_device_per_core(lambda devices: True)
+  assert f"{flag}3600" in os.environ["XLA_FLAGS"].split()
+  monkeypatch.setenv("XLA_FLAGS", f"{flag}7")
+  cores.one_device_per_core(lambda devices: True)
+  assert os.environ["XLA_FLAGS"].split()[-1] == f"{flag}7"
+
+
 def test_one_of_several_processes_is_left_alone(chosen, monkeypatch):
   monkeypatch.setattr(cores.jax.distributed, "is_initialized", lambda: True)
   cores.one_device_per_core(lambda devices: True)
@@ -93,8 +110,8 @@ def test_batches_divide_by_their_number(
   config.model.batch_norm_groups = groups
   config.evaluation.protocols = ("knn",)
   config.evaluation.batch_size = evaluation_batch
-  launch.use_cores(config, "pretrain", tmp_path)
-  launch.use_cores(config, "evaluate", tmp_path)
+  cores.use_cores(config, "pretrain", tmp_path)
+  cores.use_cores(config, "evaluate", tmp_path)
   assert chosen == _said(pretraining) + _said(evaluation)
 
 
@@ -104,8 +121,8 @@ def test_a_run_is_judged_on_as_many_as_its_own_batches_divide_by(chosen, tmp_pat
   config.evaluation.batch_size = 15
   configuration.save(config, tmp_path / "config.json")
   config.evaluation.batch_size = 16
-  launch.use_cores(config, "evaluate", tmp_path, configuration.given([]))
-  launch.use_cores(config, "evaluate", tmp_path, configuration.given(["--config=x"]))
+  cores.use_cores(config, "evaluate", tmp_path, configuration.given([]))
+  cores.use_cores(config, "evaluate", tmp_path, configuration.given(["--config=x"]))
   assert chosen == _said(5) + _said(4)
 
 
@@ -114,6 +131,6 @@ def test_weights_from_elsewhere_leave_the_refusal_to_the_run(chosen, tmp_path):
   configuration.save(config, tmp_path / "config.json")
   config.model.weights = "weights.pth"
   said = configuration.given(["--config.model.weights=weights.pth"])
-  launch.use_cores(config, "evaluate", tmp_path, said)
+  cores.use_cores(config, "evaluate", tmp_path, said)
   with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
     launch.run(config, "evaluate", tmp_path, launch.Request(said=said))

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Each may import those before it and itself: maths knows nothing of data, data
 # nothing of training; only the last layer sees a config.
 LAYERS = [
-  {"sharding", "rng", "batch", "memory", "cores"},
+  {"sharding", "rng", "batch", "memory"},
   {"photometric", "policy", "losses", "key_queue", "mixture"},
   {"augment", "augment_kernel", "kernel_ops", "models"},
   {"weights"},
@@ -22,7 +22,7 @@ LAYERS = [
   {"evaluate.knn", "evaluate.linear", "evaluate.few_label"},
   {"evaluate.linear_sgd", "evaluate.finetune", "evaluate.results", "evaluate.curves"},
   {"configuration", "limits", "evaluate.limits", "experiment"},
-  {"runs", "evaluate.features", "evaluate.datasets"},
+  {"cores", "runs", "evaluate.features", "evaluate.datasets"},
   {"evaluate.task", "evaluate.embed", "evaluate.online"},
   {"evaluate.frozen", "evaluate.trained"},
   {"evaluate.evaluation"},
