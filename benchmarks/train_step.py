@@ -11,8 +11,8 @@ with one, at the same batch. All in float32 on given views, without photometric
 augmentation. Both sides take turns of equally many steps, for the slower about `--turn`
 seconds; figures are medians over the turns of a step's mean time. Of ours, the last
 step of a turn is waited for, as in a run, which waits when it logs. Ours keep freed
-memory and have a device for each core, as by main.py on a CPU. `--bars` fails where a
-bar is missed.
+memory, and small networks have a device for each core, as by main.py on a CPU. `--bars`
+fails where a bar is missed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from ml_collections import ConfigDict
 from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax.cores import one_device_per_core
+from clim_jax.cores import is_small, one_device_per_core
 from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
 from configs import cifar10, digits, imagenette
@@ -141,11 +141,15 @@ def _small(config: ConfigDict, batch: int) -> ConfigDict:
   return config
 
 
+def _devices(config: ConfigDict) -> int:
+  return jax.device_count() if is_small(config.model) else 1
+
+
 def measure_peer(name: str, repeats: int, turn: float) -> Result:
   """MoCo v2's step against PyTorch's."""
   case = PEER_CASES[name]
   threads, config = joblib.cpu_count(), _small(case.config(), case.batch)
-  devices = jax.device_count()
+  devices = _devices(config)
   config.model.batch_norm_groups = devices  # the fewest; the peer has one
   _, layers = ARCHITECTURES[config.model.backbone]
   shape = {
@@ -183,7 +187,7 @@ def measure_peer(name: str, repeats: int, turn: float) -> Result:
 
 def measure_cost(name: str, repeats: int, turn: float) -> Result:
   """CLIM's step against our MoCo v2."""
-  devices = jax.device_count()
+  devices = _devices(COST_CASES[name]())
 
   def make(*, clim: bool) -> OurStep:
     step = make_step(_small(COST_CASES[name](), 64), devices=devices, clim=clim)

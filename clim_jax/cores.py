@@ -12,10 +12,12 @@ from clim_jax import configuration
 from clim_jax.configuration import WHOLE_CONFIG, ConfigError, Given
 from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.limits import check_config
+from clim_jax.models.resnet import ARCHITECTURES, feature_dim
 
+_WIDEST = 256  # last stage of a network that gains by it; measured
 _MOST_DEVICES = 8  # as many as most configs have groups of batch normalisation
 # XLA ends a process in which one device waits 60 s for another, by default. Here they
-# share a machine: one that swaps, or whose steps take minutes, is slow and not stuck.
+# share a machine: one that swaps is slow and not stuck.
 _PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
 
 
@@ -23,6 +25,9 @@ def use_cores(
   config: ConfigDict, mode: str, workdir: epath.Path, said: Given = WHOLE_CONFIG
 ) -> None:
   """`one_device_per_core` for what `launch.run` is to do with the same arguments.
+
+  Of a large network each operation occupies all cores anyhow, and every device would
+  have its own copy of the parameters to update: there it stays one.
 
   Args:
     config: what to run; in all modes but pretraining the config of a run in `workdir`
@@ -45,9 +50,15 @@ def use_cores(
       check(config, devices=devices)
     except ConfigError:
       return False
-    return True
+    return is_small(config.model)
 
   one_device_per_core(fits)
+
+
+def is_small(model: ConfigDict) -> bool:
+  """Whether the network gains by a device for each core: up to 256 features."""
+  known = model.backbone in ARCHITECTURES
+  return known and feature_dim(model.backbone, model.width) <= _WIDEST
 
 
 def one_device_per_core(fits: Callable[[int], bool]) -> None:

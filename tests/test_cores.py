@@ -115,6 +115,29 @@ def test_batches_divide_by_their_number(
   assert chosen == _said(pretraining) + _said(evaluation)
 
 
+@pytest.mark.parametrize(
+  ("backbone", "width", "devices"),
+  [
+    ("resnet_small", 32, 6),
+    ("resnet_small", 64, 6),
+    ("resnet18", 32, 6),
+    ("resnet18", 64, 1),
+    ("resnet50", 64, 1),
+    ("no_such", 32, 1),
+  ],
+)
+@pytest.mark.parametrize("mode", ["pretrain", "evaluate"])
+def test_large_networks_have_one_device(
+  mode, backbone, width, devices, chosen, tmp_path
+):
+  config = smoke.get_config()
+  config.batch_size = config.evaluation.batch_size = 24
+  config.evaluation.protocols = ("knn",)
+  config.model.update(backbone=backbone, width=width, batch_norm_groups=6)
+  cores.use_cores(config, mode, tmp_path)
+  assert chosen == _said(devices)
+
+
 def test_a_run_is_judged_on_as_many_as_its_own_batches_divide_by(chosen, tmp_path):
   config = smoke.get_config()
   config.evaluation.protocols = ("knn",)
