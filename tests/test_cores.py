@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import types
 
 import joblib
 import pytest
 
+import main
 from clim_jax import configuration, cores, launch
 from clim_jax.configuration import ConfigError
 from configs import smoke
@@ -157,3 +159,19 @@ def test_weights_from_elsewhere_leave_the_refusal_to_the_run(chosen, tmp_path):
   cores.use_cores(config, "evaluate", tmp_path, said)
   with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
     launch.run(config, "evaluate", tmp_path, launch.Request(said=said))
+
+
+def test_a_program_takes_its_cores_before_it_runs(monkeypatch, tmp_path):
+  called = []
+  flags = types.SimpleNamespace(
+    config=smoke.get_config(), mode="evaluate", workdir=str(tmp_path)
+  )
+  flags.distributed = False
+  flags.input = flags.output = flags.format = ""
+  monkeypatch.setattr(main, "_FLAGS", flags)
+  monkeypatch.setattr(main.cores, "use_cores", lambda *said: called.append(said))
+  monkeypatch.setattr(main.launch, "run", lambda *said: called.append(said))
+  main.main([])
+  (config, mode, workdir, said), run = called
+  assert run == (config, mode, workdir, launch.Request(said=said))
+  assert (config, mode, workdir) == (flags.config, "evaluate", tmp_path)
