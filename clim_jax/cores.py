@@ -14,7 +14,7 @@ from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.limits import check_config
 from clim_jax.models.resnet import ARCHITECTURES, feature_dim
 
-_WIDEST = 256  # last stage of a network that gains by it; measured
+_WIDEST = 256  # features of a network that gains by it, at most; measured
 _MOST_DEVICES = 8  # as many as most configs have groups of batch normalisation
 # XLA ends a process in which one device waits 60 s for another, by default. Here they
 # share a machine: one that swaps is slow and not stuck.
@@ -67,8 +67,8 @@ def one_device_per_core(fits: Callable[[int], bool]) -> None:
   XLA runs most operations of a small network on one core, one after the other. A device
   for each core gives each its own images instead, as data parallelism does elsewhere.
 
-  JAX must not have looked for devices yet. Nothing is changed where the environment
-  says how many there are, or where several processes share a mesh.
+  JAX must not have looked for devices yet. Nothing is changed where it stays one, where
+  the environment says how many there are, or where several processes share a mesh.
 
   Args:
     fits: whether what is to run can be shared out to so many.
@@ -79,6 +79,7 @@ def one_device_per_core(fits: Callable[[int], bool]) -> None:
   if said or jax.distributed.is_initialized():
     return
   cores = min(joblib.cpu_count(only_physical_cores=True), _MOST_DEVICES)
-  fitting = (devices for devices in range(cores, 1, -1) if fits(devices))
-  jax.config.update("jax_num_cpu_devices", next(fitting, 1))
-  os.environ["XLA_FLAGS"] = f"{_PATIENCE} {flags}"  # the last of a kind holds
+  devices = next((count for count in range(cores, 1, -1) if fits(count)), 1)
+  if devices > 1:
+    jax.config.update("jax_num_cpu_devices", devices)
+    os.environ["XLA_FLAGS"] = f"{_PATIENCE} {flags}"  # the last of a kind holds

@@ -39,7 +39,7 @@ def chosen(monkeypatch):
 
 
 def _said(devices):
-  return [("jax_num_cpu_devices", devices)]
+  return [("jax_num_cpu_devices", devices)] * (devices > 1)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,12 @@ def test_devices_wait_for_each_other_as_long_as_the_environment_says_or_an_hour(
   monkeypatch.setenv("XLA_FLAGS", f"{flag}7")
   cores.one_device_per_core(lambda devices: True)
   assert os.environ["XLA_FLAGS"].split()[-1] == f"{flag}7"
+
+
+def test_one_device_leaves_the_environment_as_it_is(chosen):
+  cores.one_device_per_core(lambda devices: False)
+  assert not chosen
+  assert not os.environ["XLA_FLAGS"]
 
 
 def test_one_of_several_processes_is_left_alone(chosen, monkeypatch):
