@@ -12,8 +12,9 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from clim_jax import configuration, cores, launch
+from clim_jax import launch
 from clim_jax.data.sources import BadImageError
+from clim_jax.experiment import configuration, cores
 
 _DEFAULT_CONFIG = "configs/digits.py"
 _FLAGS = flags.FLAGS

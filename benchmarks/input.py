@@ -37,14 +37,14 @@ import numpy as np
 from benchmarks.jpegs import write_jpegs
 from benchmarks.measurement import progress
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax.augment import augment
+from clim_jax.augment.apply import augment
+from clim_jax.augment.policy import Policy
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.pipeline import train_batches
 from clim_jax.data.sources import Source, load_source
 from clim_jax.memory import keep_freed_memory
-from clim_jax.policy import Policy
 from clim_jax.selection.positives import Positives
 from configs import base
 

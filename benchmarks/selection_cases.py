@@ -21,9 +21,10 @@ from benchmarks.measurement import (
   unit_rows,
 )
 from clim_jax import sharding
-from clim_jax.selection import kmeans, neighbours, pruned
+from clim_jax.selection import kmeans
 from clim_jax.selection.positives import Positives
 from clim_jax.selection.refresh import Selection
+from clim_jax.selection.search import exact, pruned
 
 _ITERATIONS = 10  # of k-means
 _PROBES = 2
@@ -34,11 +35,9 @@ def one_device() -> Mesh:
   return sharding.make_mesh(jax.devices()[:1])
 
 
-def exact(mesh: Mesh, bank: jax.Array, count: int) -> np.ndarray:
+def search_exactly(mesh: Mesh, bank: jax.Array, count: int) -> np.ndarray:
   """Our exact search, to the host."""
-  ids = neighbours.exact_neighbours(
-    mesh, bank, num_images=len(bank), num_neighbours=count
-  )
+  ids = exact.exact_neighbours(mesh, bank, num_images=len(bank), num_neighbours=count)
   return np.asarray(ids)
 
 
@@ -80,7 +79,7 @@ def measure_knn(case: Case, repeats: int) -> Measured:
     return {"recall": peers.share(mine, peers.without_self(theirs))}
 
   return alternate(
-    lambda _: exact(mesh, bank, case.neighbours),
+    lambda _: search_exactly(mesh, bank, case.neighbours),
     lambda _: peers.nearest(rows, case.neighbours),
     compare,
     repeats=repeats,
@@ -166,7 +165,7 @@ def measure_pruned(case: Case, repeats: int) -> Measured:
 
   return alternate(
     ours,
-    lambda _: exact(mesh, bank, case.neighbours),
+    lambda _: search_exactly(mesh, bank, case.neighbours),
     compare,
     repeats=repeats,
     peer_name="exact search of clim_jax",
@@ -185,10 +184,10 @@ def measure_memory(case: Case, repeats: int) -> Measured:
   del repeats  # the peak of one run is that of all
   mesh = one_device()
   small = dataclasses.replace(case, n=min(case.n, BLOCK))
-  exact(mesh, jax.device_put(unit_rows(small)), case.neighbours)
+  search_exactly(mesh, jax.device_put(unit_rows(small)), case.neighbours)
   before = resident_bytes()
   bank = jax.device_put(unit_rows(case))
-  seconds, _ = timed("ours", lambda: exact(mesh, bank, case.neighbours))
+  seconds, _ = timed("ours", lambda: search_exactly(mesh, bank, case.neighbours))
   beyond = peak_bytes() - before - bank.nbytes
   return Measured(seconds, None, None, 1, {"beyond_bank_bytes": beyond})
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from clim_jax import sharding
-from clim_jax.selection.neighbours import exact_neighbours
+from clim_jax.selection.search.exact import exact_neighbours
 
 NEIGHBOURS = 20
 FITTED = ((6_000, 128), (10_000, 128), (20_000, 128), (10_000, 512), (10_000, 2048))

@@ -29,8 +29,8 @@ from jax.sharding import Mesh
 
 from benchmarks import tpu_programs
 from benchmarks.measurement import progress
-from clim_jax.policy import IMPLEMENTATIONS
-from clim_jax.selection.scoring import SCORINGS
+from clim_jax.augment.policy import IMPLEMENTATIONS
+from clim_jax.selection.search.scoring import SCORINGS
 
 _IMAGES, _CENTERS, _NEIGHBOURS, _ITERATIONS = 1_281_167, 3000, 40, 20
 

@@ -19,11 +19,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from benchmarks import tpu_traffic
-from clim_jax import limits, sharding
-from clim_jax.augment import augment
-from clim_jax.batch import Batch
-from clim_jax.experiment import Experiment
-from clim_jax.selection import kmeans, neighbours
+from clim_jax import sharding
+from clim_jax.augment.apply import augment
+from clim_jax.experiment import limits
+from clim_jax.experiment.experiment import Experiment
+from clim_jax.method.batch import Batch
+from clim_jax.selection import kmeans
+from clim_jax.selection.search import exact
 from configs import base
 
 _IMAGENET = 1_281_167
@@ -161,7 +163,7 @@ def lower_neighbours(
   """The exact search over a bank of `images` × `dim`."""
   rows = -(-images // mesh.devices.size) * mesh.devices.size
   search = functools.partial(
-    neighbours.exact_neighbours,
+    exact.exact_neighbours,
     mesh,
     num_images=images,
     num_neighbours=num_neighbours,

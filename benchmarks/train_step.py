@@ -37,7 +37,7 @@ from ml_collections import ConfigDict
 from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax.cores import is_small, one_device_per_core
+from clim_jax.experiment.cores import is_small, one_device_per_core
 from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
 from configs import cifar10, digits, imagenette

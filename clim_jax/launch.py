@@ -10,17 +10,18 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from clim_jax import configuration, sharding
-from clim_jax.configuration import WHOLE_CONFIG, ConfigError, Given
+from clim_jax import sharding
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
-from clim_jax.evaluate.limits import check_evaluation
 from clim_jax.evaluate.report import judge
-from clim_jax.evaluate.subjects import Subject
-from clim_jax.experiment import make_encoder, open_experiment
+from clim_jax.experiment import configuration
+from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
+from clim_jax.experiment.evaluation_limits import check_evaluation
+from clim_jax.experiment.experiment import make_encoder, open_experiment
+from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.memory import keep_freed_memory
-from clim_jax.runs import Trained, open_trained
-from clim_jax.train.pretrain import pretrain
+from clim_jax.pretrain.pretrain import pretrain
+from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import FORMATS, export
 from clim_jax.weights.spec import Network, Preprocessing

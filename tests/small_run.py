@@ -3,7 +3,8 @@
 import json
 import pathlib
 
-from clim_jax import configuration, launch
+from clim_jax import launch
+from clim_jax.experiment import configuration
 
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices

@@ -10,15 +10,16 @@ from pyarrow import parquet
 from rich.console import Console
 from small_run import ROOT, run, shrink_evaluation, small
 
-from clim_jax import configuration, launch, sharding
-from clim_jax.configuration import ConfigError
+from clim_jax import launch, sharding
 from clim_jax.evaluate.features import FeatureExtractor
-from clim_jax.evaluate.subjects import apply
-from clim_jax.experiment import open_experiment
+from clim_jax.experiment import configuration
+from clim_jax.experiment.checkpoints import Checkpoint
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.experiment import open_experiment
+from clim_jax.experiment.runs import open_run
 from clim_jax.launch import Request
-from clim_jax.runs import open_run
-from clim_jax.train.checkpoints import Checkpoint
-from clim_jax.train.pretrain import _begin
+from clim_jax.pretrain.pretrain import _begin
+from clim_jax.probes.subjects import apply
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
 
 from benchmarks import tpu_programs
-from clim_jax import augment_kernel
-from clim_jax.selection.scoring import SCORINGS
+from clim_jax.augment import kernel
+from clim_jax.selection.search.scoring import SCORINGS
 from configs import smoke
 
 
@@ -79,7 +79,7 @@ def test_the_largest_side_with_a_wide_blur_fits_the_oldest_chip():
   lowered = tpu_programs.lower_augmentation(
     tpu_programs.topology_mesh("v4:2x2x2"),
     batch_per_chip=2,
-    side=augment_kernel.LARGEST_SIDE,
+    side=kernel.LARGEST_SIDE,
     blur_sigma=(0.1, 200.0),
   )
   assert "tpu_custom_call" in lowered.compile().as_text()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from clim_jax.batch import Batch
 from clim_jax.data.crops import UNIFORMS, CenterCrop, Crop
 from clim_jax.data.cuts import Cut, Element, TrainCuts, ViewPlan
 from clim_jax.data.decode import decode_crops
@@ -19,6 +18,7 @@ from clim_jax.data.index_stream import IndexStream, StepIndices
 from clim_jax.data.replay import Replay
 from clim_jax.data.resize import resize_crops
 from clim_jax.data.sources import ArraySource, EncodedSource, Source
+from clim_jax.method.batch import Batch
 from clim_jax.selection.positives import Positives
 
 # JAX owns the accelerators; TensorFlow only reads and crops.

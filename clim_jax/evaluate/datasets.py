@@ -6,9 +6,9 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from clim_jax.configuration import ConfigError
 from clim_jax.data.sources import ReadError, Source, hold_out, load_source
-from clim_jax.experiment import open_data
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.experiment import open_data
 
 KINDS = "digits, npz:TRAIN[,TEST], folder:ROOT[@TRAIN,TEST], tfds:NAME[@TRAIN,TEST]"
 _TEST_FOLDERS = ("test", "val", "validation")

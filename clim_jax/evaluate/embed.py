@@ -9,12 +9,12 @@ from etils import epath
 from jax.sharding import Mesh
 from pyarrow import parquet
 
-from clim_jax.configuration import ConfigError
 from clim_jax.data.sources import ReadError, folder_source
 from clim_jax.evaluate.features import extract
-from clim_jax.experiment import evaluation_crop
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.experiment import evaluation_crop
+from clim_jax.experiment.runs import Trained
 from clim_jax.models.resnet import feature_dim
-from clim_jax.runs import Trained
 
 SUFFIXES = (".npz", ".parquet")
 

@@ -11,12 +11,13 @@ from rich.progress import track as rich_track
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches
-from clim_jax.evaluate import frozen, subjects, trained
+from clim_jax.evaluate import frozen, trained
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.subjects import Subject
 from clim_jax.evaluate.task import Task
-from clim_jax.experiment import evaluation_crop, init_variables
+from clim_jax.experiment.experiment import evaluation_crop, init_variables
+from clim_jax.probes import subjects
+from clim_jax.probes.subjects import Subject
 
 _RUN: dict[str, Callable[[Task], list[Result]]] = {
   "knn": frozen.knn,

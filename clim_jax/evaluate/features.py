@@ -15,9 +15,9 @@ from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches, with_stand_ins
 from clim_jax.data.sources import ArraySource, Source
-from clim_jax.evaluate.subjects import RawPixels, Subject, apply
-from clim_jax.experiment import Experiment
+from clim_jax.experiment.experiment import Experiment
 from clim_jax.models.encoder import Encoder, unit_norm
+from clim_jax.probes.subjects import RawPixels, Subject, apply
 from clim_jax.selection.bank import BankBuilder
 
 _AHEAD = 2  # batches under way on the device while an earlier one is fetched

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from clim_jax.evaluate.few_label import few_label_probe
-from clim_jax.evaluate.knn import knn_accuracies
-from clim_jax.evaluate.linear import linear_probe
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.task import Rows, Task, best_of
+from clim_jax.probes.few_label import few_label_probe
+from clim_jax.probes.knn import knn_accuracies
+from clim_jax.probes.linear import linear_probe
 
 NORMALISED = {"normalised": "L2"}
 

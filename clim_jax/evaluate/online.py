@@ -13,10 +13,10 @@ import numpy as np
 from clim_jax.data.pipeline import with_stand_ins
 from clim_jax.evaluate.datasets import LabelledSet, labelled_set
 from clim_jax.evaluate.features import extract, normalise
-from clim_jax.evaluate.heads import SharedRows, fit_regularisers, head_accuracies
-from clim_jax.evaluate.knn import knn_accuracies
-from clim_jax.evaluate.subjects import Subject
-from clim_jax.experiment import Experiment, make_encoder
+from clim_jax.experiment.experiment import Experiment, make_encoder
+from clim_jax.probes.heads import SharedRows, fit_regularisers, head_accuracies
+from clim_jax.probes.knn import knn_accuracies
+from clim_jax.probes.subjects import Subject
 
 
 class OnlineProbes:

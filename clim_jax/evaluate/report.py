@@ -8,15 +8,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from clim_jax import configuration, sharding
-from clim_jax.configuration import ConfigError
+from clim_jax import sharding
 from clim_jax.evaluate import results
 from clim_jax.evaluate.curves import draw_curves
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.evaluation import evaluate
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.subjects import REFERENCES
-from clim_jax.runs import Trained, open_run
+from clim_jax.experiment import configuration
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.runs import Trained, open_run
+from clim_jax.probes.subjects import REFERENCES
 
 
 def judge(

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 SCHEMA = 2  # docs/evaluation.md says what each version holds
-PROTOCOLS = ("knn", "linear_cached", "few_label", "linear", "finetune")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from clim_jax.data.pipeline import with_stand_ins
 from clim_jax.data.sources import Source
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.features import extract, normalise
-from clim_jax.evaluate.linear import split_rows
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.subjects import RawPixels, Subject
 from clim_jax.models.resnet import feature_dim
+from clim_jax.probes.linear import split_rows
+from clim_jax.probes.subjects import RawPixels, Subject
 
 Track = Callable[[Iterable, str], Iterable]  # shows how far a loop is
 

@@ -7,7 +7,6 @@ import numpy as np
 from etils import epath
 
 from clim_jax import sharding
-from clim_jax.configuration import ConfigError
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.labelled import (
   LabelledBatch,
@@ -15,13 +14,14 @@ from clim_jax.data.labelled import (
   batch_size_for,
   labelled_batches,
 )
-from clim_jax.evaluate.finetune import finetune as train_network
-from clim_jax.evaluate.heads import head_accuracies
-from clim_jax.evaluate.label_subsets import fraction_subset, listed_subset
-from clim_jax.evaluate.linear_sgd import train_heads
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.subjects import Subject
 from clim_jax.evaluate.task import Task, best_of
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.probes.finetune import finetune as train_network
+from clim_jax.probes.heads import head_accuracies
+from clim_jax.probes.label_subsets import fraction_subset, listed_subset
+from clim_jax.probes.linear_sgd import train_heads
+from clim_jax.probes.subjects import Subject
 
 _ASPECT_RATIO = (3 / 4, 4 / 3)  # width / height
 

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 from jax import lax
 
-from clim_jax.models import cpu_convolution
-from clim_jax.models.cpu_convolution import xla_convolve
+from clim_jax.models.cpu import convolution as cpu_convolution
+from clim_jax.models.cpu.convolution import xla_convolve
 
 # Fan-out keeps the variance of the gradients, as in the ResNet paper's code.
 _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")

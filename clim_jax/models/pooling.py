@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from clim_jax.models.phases import interleaved
+from clim_jax.models.cpu.phases import interleaved
 
 _SIDE = 3  # of a window; each begins 2 pixels after the one before, the first at -1
 # A pixel of an even row is in the middle of one window. One of an odd row ends the

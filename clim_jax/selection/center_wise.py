@@ -9,7 +9,7 @@ from clim_jax.selection import positives
 from clim_jax.selection.figures import selection_figures
 from clim_jax.selection.positives import RULES
 from clim_jax.selection.refresh import Selection
-from clim_jax.selection.scoring import SCORINGS
+from clim_jax.selection.search.scoring import SCORINGS
 
 
 class CenterWisePositives(NamedTuple):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from clim_jax.models.encoder import unit_norm
-from clim_jax.selection.blocks import map_row_blocks
-from clim_jax.selection.scoring import cosines
+from clim_jax.selection.search.blocks import map_row_blocks
+from clim_jax.selection.search.scoring import cosines
 from clim_jax.selection.seeding import gather_rows, seed_centers
 from clim_jax.sharding import AXIS, row_offset, varying
 

@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from clim_jax import sharding
-from clim_jax.selection import figures, kmeans, neighbours, positives, pruned, recall
+from clim_jax.selection import figures, kmeans, positives
 from clim_jax.selection.positives import RULES, Positives
+from clim_jax.selection.search import exact, pruned, recall
 
 _RECALL_SAMPLE = 256  # images searched exactly to tell what pruning misses
 
@@ -146,7 +147,7 @@ class Selection:
           mesh, bank, clustering.centers, assignment, probes=self.probes, **options
         )
       else:
-        nearest = neighbours.exact_neighbours(mesh, bank, **options)
+        nearest = exact.exact_neighbours(mesh, bank, **options)
       kept = _select_fn(mesh, self.rule)(nearest, *_clusters(bank, clustering))
     return Rows(nearest, kept, clustering)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from clim_jax.models import convolution, cpu_convolution
+from clim_jax.models import convolution
 from clim_jax.models.convolution import Conv, convolve
+from clim_jax.models.cpu import convolution as cpu_convolution
 
 # Kernel side and stride; sides that the stride divides and that it does not.
 CASES = [(1, 1, 8), (1, 2, 8), (1, 2, 7), (3, 1, 6), (3, 2, 8), (3, 2, 7), (7, 2, 9)]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from clim_jax import sharding
-from clim_jax.selection import kmeans, neighbours
+from clim_jax.selection import kmeans
+from clim_jax.selection.search import exact
 
 
 def mesh(devices):
@@ -31,7 +32,7 @@ def pad(bank, devices, *, spare=0):
 def search(bank, devices, count, *, spare=0, scoring="float32"):
   """Neighbours of the real rows, [N, M]."""
   rows = jnp.asarray(pad(bank, devices, spare=spare))
-  ids = neighbours.exact_neighbours(
+  ids = exact.exact_neighbours(
     mesh(devices), rows, num_images=len(bank), num_neighbours=count, scoring=scoring
   )
   return np.asarray(ids)[: len(bank)]

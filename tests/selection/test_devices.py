@@ -11,7 +11,7 @@ import pytest
 import select_in_process
 import sharded
 
-from clim_jax.selection import neighbours
+from clim_jax.selection.search import exact
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def on_one_device():
 def test_positives_are_the_same_on_any_number_of_devices(
   devices, tile, on_one_device, monkeypatch
 ):
-  monkeypatch.setattr(neighbours, "_TILE_ON_CPU", tile)
+  monkeypatch.setattr(exact, "_TILE_ON_CPU", tile)
   found = select_in_process.select(_bank(), sharded.mesh(devices), 0)
   for a, b in zip(found, on_one_device, strict=True):
     np.testing.assert_array_equal(a, b)

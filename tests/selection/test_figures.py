@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from clim_jax.selection.figures import selection_figures
-from clim_jax.selection.neighbours import NO_NEIGHBOUR
 from clim_jax.selection.positives import Positives, from_clusters, from_neighbours
+from clim_jax.selection.search.exact import NO_NEIGHBOUR
 
 IMAGES = 40
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import sharded
 
-from clim_jax.selection import neighbours, refresh
+from clim_jax.selection import refresh
 from clim_jax.selection.refresh import Selection
-from clim_jax.selection.tile_pairs import Tiling
+from clim_jax.selection.search import exact
+from clim_jax.selection.search.tile_pairs import Tiling
 
 IMAGES = 61
 SELECTION = Selection("center_wise", 8, 4, 4, 0, 0, 0, 0)
@@ -115,7 +116,7 @@ def test_a_second_refresh_compiles_nothing():
   for seed in (0, 1):
     _refresh(_blobs(seed)[0][:50], epoch=seed)
   mapped = (
-    neighbours._search_fn(mesh, tiling, 50, SELECTION.num_neighbours, "float32"),
+    exact._search_fn(mesh, tiling, 50, SELECTION.num_neighbours, "float32"),
     refresh._kmeans_fn(mesh, SELECTION, 50),
     refresh._select_fn(mesh, "center_wise"),
   )

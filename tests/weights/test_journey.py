@@ -15,7 +15,8 @@ from networks import DIM, HIDDEN, NARROW50, assert_features_agree, variables
 from PIL import Image
 from small_run import ROOT, shrink_evaluation
 
-from clim_jax import configuration, launch
+from clim_jax import launch
+from clim_jax.experiment import configuration
 from clim_jax.launch import Request
 from clim_jax.weights.layout import projection_to_mlp, to_torchvision
 

@@ -1,0 +1,248 @@
+"""From a config to the objects of a run: the one place that reads both."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from clim_jax import sharding
+from clim_jax.data.crops import CenterCrop, RandomCrop
+from clim_jax.data.cuts import ViewPlan
+from clim_jax.data.index_stream import IndexStream
+from clim_jax.data.sources import ReadError, Source, load_source
+from clim_jax.experiment import limits
+from clim_jax.experiment.configuration import ConfigError
+from clim_jax.method import optim
+from clim_jax.method.bank_step import (
+  BankStep,
+  make_bank_replica_step,
+  make_bank_train_step,
+)
+from clim_jax.method.mixture import MIXTURES
+from clim_jax.method.objective import Recipe
+from clim_jax.method.state import TrainState, init_state, initial_variables
+from clim_jax.method.step import make_embedding_step, make_replica_step, make_train_step
+from clim_jax.models.encoder import Encoder
+from clim_jax.models.resnet import feature_dim
+from clim_jax.selection.refresh import Selection
+
+
+@dataclass(frozen=True)
+class Experiment:
+  """A checked config with its devices and data."""
+
+  config: ConfigDict
+  mesh: Mesh
+  train: Source
+  test: Source | None
+
+  @property
+  def stream(self) -> IndexStream:
+    return IndexStream(
+      seed=self.config.seed,
+      num_images=self.train.num_images,
+      batch_size=self.config.batch_size,
+      num_crops=self.view_plan.num_crops,
+    )
+
+  @property
+  def total_steps(self) -> int:
+    return self.config.epochs * self.stream.steps_per_epoch
+
+  @property
+  def view_plan(self) -> ViewPlan:
+    views = self.config.views
+    crops = tuple(
+      RandomCrop(side, (low, high), tuple(views.aspect_ratio))
+      for side, low, high in zip(
+        views.sides, views.min_scales, views.max_scales, strict=True
+      )
+    )
+    # The symmetric loss needs the positive also in the order of the queries.
+    mixes = self.config.mixture.kind in MIXTURES
+    return ViewPlan(crops, mixes or self.config.moco.symmetric, positive_keys=True)
+
+  @property
+  def evaluation_crop(self) -> CenterCrop:
+    return evaluation_crop(self.config)
+
+  @property
+  def feature_dim(self) -> int:
+    return feature_dim(self.config.model.backbone, self.config.model.width)
+
+  @property
+  def encoder(self) -> Encoder:
+    """With the batch-normalisation groups of one part of one replica's rows."""
+    parts = self.mesh.devices.size * self.config.optimizer.accumulate_steps
+    groups = self.config.model.batch_norm_groups // parts
+    return make_encoder(self.config, groups=groups)
+
+  @property
+  def learning_rate(self) -> optax.Schedule:
+    config = self.config.optimizer
+    warmup_steps = round(config.warmup_epochs * self.stream.steps_per_epoch)
+    return optim.learning_rate_schedule(
+      peak=config.learning_rate * self.config.batch_size / 256,
+      warmup_steps=warmup_steps,
+      total_steps=self.total_steps,
+    )
+
+  @property
+  def optimizer(self) -> optax.GradientTransformation:
+    config = self.config.optimizer
+    return optim.make_optimizer(
+      config.name,
+      self.learning_rate,
+      momentum=config.momentum,
+      b1=config.b1,
+      b2=config.b2,
+      weight_decay=config.weight_decay,
+      decay_all=config.decay_all,
+    )
+
+  @property
+  def selection(self) -> Selection:
+    config = self.config.selection
+    return Selection(
+      rule=config.rule,
+      num_neighbours=config.num_neighbours,
+      num_centers=config.num_centers,
+      kmeans_iterations=config.kmeans_iterations,
+      kmeans_batch_iterations=config.kmeans_batch_iterations,
+      kmeans_batch_size=config.kmeans_batch_size,
+      probes=config.probes,
+      seed=self.config.seed,
+      scoring=config.scoring,
+    )
+
+  @property
+  def keeps_bank(self) -> bool:
+    """Whether the train step writes the bank that selection reads."""
+    selection = self.config.selection
+    return selection.bank == "in_step" and selection.rule != "none"
+
+  def init_state(self) -> TrainState:
+    """The first state, on every device; one program instead of one an operation."""
+    init = functools.partial(
+      init_state,
+      self.config.seed,
+      self.encoder,
+      self.optimizer,
+      side=self.config.views.sides[0],
+      queue_size=self.config.moco.queue_size,
+    )
+    return jax.jit(init, out_shardings=sharding.replicated(self.mesh))()
+
+  def train_step(self) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The mapped, compiled step: (state, batch) → (state, metrics)."""
+    return make_train_step(self.mesh, make_replica_step(*self._step_parts()))
+
+  def bank_train_step(self) -> BankStep:
+    """That step with the bank: (state, bank, batch) → (state, bank, metrics)."""
+    step = make_embedding_step(*self._step_parts())
+    return make_bank_train_step(self.mesh, make_bank_replica_step(step))
+
+  def _step_parts(self) -> tuple[Any, ...]:
+    """Encoder, optimizer, momentum schedule, recipe and seed."""
+    config = self.config
+    recipe = Recipe(
+      temperature=config.moco.temperature,
+      policy=limits.augment_policy(config),
+      mixture=config.mixture.kind,
+      alpha=config.mixture.alpha,
+      mixed_weight=config.mixture.weight,
+      symmetric=config.moco.symmetric,
+      accumulate_steps=config.optimizer.accumulate_steps,
+      recompute=config.model.recompute,
+    )
+    momentum = optim.momentum_schedule(
+      config.moco.momentum_schedule,
+      momentum=config.moco.momentum,
+      total_steps=self.total_steps,
+    )
+    return self.encoder, self.optimizer, momentum, recipe, config.seed
+
+
+def open_experiment(config: ConfigDict) -> Experiment:
+  """Checks the config, opens the data and takes all devices.
+
+  Raises:
+    ConfigError: a value that cannot work with these devices or data.
+  """
+  mesh = sharding.make_mesh()
+  limits.check_config(config, devices=mesh.devices.size)
+  train, test = open_data(config)
+  limits.check_against_data(config, train.num_images)
+  return Experiment(config, mesh, train, test)
+
+
+def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
+  """The training and the test images of a config.
+
+  Raises:
+    ConfigError: they cannot be opened.
+  """
+  data = config.data
+  try:
+    return load_source(
+      data.source,
+      path=data.path,
+      test_path=data.test_path,
+      tfds_name=data.tfds_name,
+      train_split=data.train_split,
+      test_split=data.test_split,
+      test_fraction=data.test_fraction,
+      on_bad_image=data.on_bad_image,
+    )
+  except (ValueError, OSError, ReadError) as error:
+    raise ConfigError(f"cannot open the data: {error}") from error
+
+
+def evaluation_crop(config: ConfigDict) -> CenterCrop:
+  return CenterCrop(config.views.evaluation_side, config.views.evaluation_fraction)
+
+
+def make_encoder(config: ConfigDict, *, groups: int) -> Encoder:
+  """The encoder of a config; `groups` are those of the rows of one call."""
+  model, data = config.model, config.data
+  return Encoder(
+    backbone=model.backbone,
+    stem=model.stem,
+    width=model.width,
+    hidden_dim=model.hidden_dim,
+    embedding_dim=model.embedding_dim,
+    groups=groups,
+    pixel_mean=tuple(data.pixel_mean),
+    pixel_std=tuple(data.pixel_std),
+    dtype=_compute_dtype(model.dtype),
+  )
+
+
+def init_variables(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
+  """Parameters and running statistics before the first step, on every device."""
+  init = functools.partial(
+    initial_variables,
+    config.seed,
+    make_encoder(config, groups=1),
+    side=config.views.sides[0],
+  )
+  return jax.jit(init, out_shardings=sharding.replicated(mesh))()
+
+
+def train_labels(experiment: Experiment) -> np.ndarray | None:
+  """Labels for the selection's figures, if they are wanted and at hand."""
+  wanted = experiment.config.selection.label_figures
+  return experiment.train.labels() if wanted else None
+
+
+def _compute_dtype(name: str) -> Any:
+  if name == "auto":
+    name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return jnp.dtype(name)

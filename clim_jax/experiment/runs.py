@@ -1,0 +1,131 @@
+"""What a run has left: its config and its encoder."""
+
+from typing import Any, NamedTuple
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from clim_jax import sharding
+from clim_jax.experiment import configuration
+from clim_jax.experiment.checkpoints import Checkpoints
+from clim_jax.experiment.configuration import ConfigError, Given
+from clim_jax.experiment.experiment import init_variables, make_encoder
+from clim_jax.probes.subjects import Subject
+from clim_jax.weights.error import WeightsError
+from clim_jax.weights.foreign import load_weights
+
+
+class Trained(NamedTuple):
+  """An encoder and where it comes from."""
+
+  subject: Subject
+  config: ConfigDict  # of its training, with what may differ now
+  step: int | None  # None for weights from elsewhere
+  origin: str
+  has_projection: bool  # False: that of a file without one is random
+
+  def about(self) -> dict[str, Any]:
+    """What `evaluation.json` says of it."""
+    encoder = None if self.step is None else self.config.evaluation.encoder
+    return {
+      "origin": self.origin,
+      "step": self.step,
+      "encoder": encoder,
+      "config": self.config.name,
+      "pixel_mean": list(self.config.data.pixel_mean),
+      "pixel_std": list(self.config.data.pixel_std),
+    }
+
+
+def open_trained(
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, console: Console, said: Given
+) -> Trained:
+  """The encoder of the run in `workdir`, or of the file `model.weights`.
+
+  Raises:
+    ConfigError: there is neither, or both; or the file does not fit the config.
+  """
+  if not config.model.weights:
+    return open_run(config, workdir, mesh, said)
+  if (workdir / "config.json").exists():
+    raise ConfigError(
+      f"{workdir} holds a run and model.weights is {config.model.weights!r}: give "
+      "another --workdir to judge the file, or no model.weights to judge the run"
+    )
+  path = epath.Path(config.model.weights)
+  initial = init_variables(config, mesh)
+  variables, has_projection = with_weights(config, initial, mesh, console)
+  if not has_projection and config.evaluation.layer != "features":
+    raise ConfigError(
+      f"evaluation.layer {config.evaluation.layer!r} is of the projection, which "
+      f"{path} has not, or of other widths: set it to 'features'"
+    )
+  name = path.name.split(".")[0]
+  subject = Subject(name, make_encoder(config, groups=1), variables)
+  return Trained(subject, config, None, str(path), has_projection)
+
+
+def open_run(
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, said: Given
+) -> Trained:
+  """The encoder of a checkpoint; `config.evaluation` says of which.
+
+  Raises:
+    ConfigError: there is no run, or no such checkpoint.
+  """
+  saved = workdir / "config.json"
+  if not saved.exists():
+    raise ConfigError(
+      f"{workdir} holds no run: {saved} does not exist; give the --workdir of a run, "
+      "or weights by --config.model.weights=FILE"
+    )
+  config = configuration.restore_into(config, saved, said)
+  evaluation = config.evaluation
+  path = epath.Path(evaluation.checkpoint or workdir / "checkpoints")
+  if not path.is_dir():
+    raise ConfigError(f"there are no checkpoints in {path}; set evaluation.checkpoint")
+  checkpoints = Checkpoints(path)
+  step = checkpoints.newest() if evaluation.step < 0 else evaluation.step
+  if step is None:
+    raise ConfigError(f"{path} holds no checkpoint yet")
+  try:
+    variables = checkpoints.restore_encoder(
+      step, evaluation.encoder, sharding.replicated(mesh)
+    )
+  except FileNotFoundError as error:
+    raise ConfigError(f"evaluation.step: {error}") from error
+  finally:
+    checkpoints.close()
+  subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
+  return Trained(subject, config, step, str(path / str(step)), has_projection=True)
+
+
+def with_weights(
+  config: ConfigDict, variables: dict[str, Any], mesh: Mesh, console: Console
+) -> tuple[dict[str, Any], bool]:
+  """`variables` with what the file `model.weights` holds of them, on every device.
+
+  Returns:
+    The variables, and whether the file had a projection that fits.
+
+  Raises:
+    ConfigError: the file cannot be read, or is of another network.
+  """
+  path, host = config.model.weights, jax.device_get(variables)
+  try:
+    loaded = load_weights(path, host["params"], host["batch_stats"])
+  except WeightsError as error:
+    raise ConfigError(f"model.weights: {error}") from error
+  parts = "backbone and projection" if loaded.projection else "backbone alone"
+  unused = len(loaded.ignored)
+  ignored = f"; {unused} tensors have no use here" if unused else ""
+  console.print(
+    f"weights of {path}: layout of {loaded.layout}, {parts}{ignored}",
+    highlight=False,
+    soft_wrap=True,
+  )
+  filled = {"params": loaded.params, "batch_stats": loaded.batch_stats}
+  return jax.device_put(filled, sharding.replicated(mesh)), loaded.projection

@@ -1,0 +1,76 @@
+"""Pretraining from the newest checkpoint, or from the start."""
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+from rich.console import Console
+
+from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
+from clim_jax.experiment.experiment import Experiment
+from clim_jax.experiment.runs import with_weights
+from clim_jax.method.state import TrainState
+from clim_jax.pretrain.logs import MetricLog
+from clim_jax.pretrain.loop import Loop
+from clim_jax.pretrain.progress import TrainProgress
+
+
+def pretrain(
+  experiment: Experiment, workdir: epath.Path, console: Console
+) -> TrainState:
+  """Trains to the end from the newest checkpoint of `workdir`, or from the start.
+
+  Raises:
+    FloatingPointError: the loss is not finite; checkpoints stay as they are.
+  """
+  config = experiment.config
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+  extractor = FeatureExtractor(experiment, experiment.train)
+  start = Checkpoint(experiment.init_state(), None, None, None)
+  newest = checkpoints.newest()
+  if newest is not None:
+    like_bank = extractor.abstract_bank() if experiment.keeps_bank else None
+    start = checkpoints.restore(newest, start.state, like_bank)
+    console.print(f"resuming from step {newest}")
+  else:
+    start = _begin(experiment, start, extractor, console)
+  first_step = newest or 0
+  log = None
+  if jax.process_index() == 0:
+    log = MetricLog(workdir, resume_step=first_step, tensorboard=config.log.tensorboard)
+  total = experiment.total_steps
+  progress = TrainProgress(console, first_step=first_step, total_steps=total)
+  with progress:
+    loop = Loop(experiment, checkpoints, log, progress, extractor)
+    state = loop.run(start, first_step).state
+  checkpoints.close()
+  if log is not None:
+    log.close()
+  return state
+
+
+def _begin(
+  experiment: Experiment,
+  start: Checkpoint,
+  extractor: FeatureExtractor,
+  console: Console,
+) -> Checkpoint:
+  """What precedes the first step: weights from elsewhere, the bank of the step."""
+  config, state = experiment.config, start.state
+  if config.model.weights:
+    initial = {"params": state.query_params, "batch_stats": state.query_stats}
+    filled, _ = with_weights(config, initial, experiment.mesh, console)
+    params, stats = filled["params"], filled["batch_stats"]
+    # A step consumes its state, so the two encoders may not share arrays.
+    state = state.replace(
+      query_params=params,
+      query_stats=stats,
+      key_params=jax.tree.map(jnp.copy, params),
+      key_stats=jax.tree.map(jnp.copy, stats),
+    )
+  if not experiment.keeps_bank:
+    return start._replace(state=state)
+  # One pass before the first step, so that every row is a unit vector from then on:
+  # an epoch drops its remainder, so no number of steps is sure to visit all images.
+  bank = extractor.bank(state.key_params, state.key_stats)
+  return start._replace(state=state, bank=bank)

@@ -1,0 +1,112 @@
+"""Configs that cannot work are refused with the value, the limit and the mend."""
+
+import pytest
+
+from clim_jax.experiment import limits
+from clim_jax.experiment.configuration import ConfigError
+from configs import base
+
+
+def set_key(config, key, value):
+  *sections, name = key.split(".")
+  for section in sections:
+    config = config[section]
+  config[name] = value
+
+
+def changed(key, value):
+  config = base.get_config()
+  set_key(config, key, value)
+  return config
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("batch_size", 100, "batch_size 100 must divide by 8 devices"),
+    ("batch_size", 8, "at least 2"),
+    ("model.batch_norm_groups", 4, "set it to 8 or a multiple"),
+    ("model.batch_norm_groups", 512, "equally many images"),
+    ("model.backbone", "resnet19", "resnet18"),
+    ("model.stem", "none", "imagenet, cifar"),
+    ("model.dtype", "float16", "bfloat16"),
+    ("data.source", "disk", "digits, npz, folder, tfds"),
+    ("selection.rule", "all", "center_wise"),
+    ("selection.bank", "online", "selection.bank 'online' .* exact, in_step"),
+    ("selection.refresh_epochs", 0, "> 0"),
+    ("augment.implementation", "cuda", r"augment\.implementation 'cuda' .* 'xla'"),
+    ("augment.hue", 0.7, r"augment\.hue 0\.7 must lie in \[0, 0\.5\]"),
+    ("augment.contrast", -1.0, r"augment\.contrast -1\.0 must not be negative"),
+    ("augment.blur_sigma", (2.0, 1.0), r"augment\.blur_sigma"),
+    ("mixture.kind", "cut", "cutmix"),
+    ("mixture.weight", 1.5, r"in \[0, 1\]"),
+    ("optimizer.name", "adam", "adamw"),
+    ("optimizer.accumulate_steps", 0, "at least 1"),
+    ("optimizer.accumulate_steps", 3, "3 accumulate_steps"),
+    ("moco.queue_size", 128, "must hold the 256 keys"),
+    ("moco.temperature", 0.0, "> 0"),
+    ("moco.momentum_schedule", "linear", "cosine"),
+    ("views.sides", (32, 16), "equally many"),
+    ("views.min_scales", (1.5,), "min ≤ max"),
+    ("evaluation.protocols", ("knn", "svm"), "'svm' must be one of knn, linear_cached"),
+    ("evaluation.references", ("noise",), "untrained, raw_pixels"),
+    ("evaluation.layer", "layer4", "features, hidden, embedding"),
+    ("evaluation.encoder", "teacher", "query, key"),
+    ("evaluation.knn.neighbours", (), r"knn\.neighbours is empty"),
+    ("evaluation.validation_fraction", 0.0, r"in \(0, 1\)"),
+    ("evaluation.linear.epochs", 0, r"linear\.epochs 0 must be > 0"),
+    ("evaluation.finetune.fractions", (0.1, 10.0), r"fractions 10\.0 .* \(0, 1\]"),
+    ("evaluation.finetune.settings", ((0.1,),), r"settings \(0\.1,\) must be"),
+    ("evaluation.crop_scale", (1.0, 0.5), "min ≤ max"),
+    ("evaluation.scales", (1.0, 0.01), "at least 1 pixel"),
+    ("online.every_epochs", -1, "≥ 0"),
+    ("evaluation.batch_size", 12, "8 devices"),
+    ("epochs", 0, "epochs 0 must be > 0"),
+  ],
+)
+def test_a_value_out_of_range_is_refused(key, value, message):
+  with pytest.raises(ConfigError, match=message):
+    limits.check_config(changed(key, value), devices=8)
+
+
+@pytest.mark.parametrize("name", ["linear", "finetune"])
+def test_a_batch_of_a_protocol_must_divide_where_the_protocol_runs(name):
+  config = changed(f"evaluation.{name}.batch_size", 100)
+  limits.check_config(config, devices=8)
+  config.evaluation.protocols = ("knn", name)
+  with pytest.raises(ConfigError, match=rf"{name}\.batch_size 100 .* 8 devices"):
+    limits.check_config(config, devices=8)
+
+
+def test_sides_must_fall():
+  config = base.get_config()
+  config.views.update(sides=(16, 32), min_scales=(0.1, 0.2), max_scales=(1.0, 1.0))
+  with pytest.raises(ConfigError, match="must fall"):
+    limits.check_config(config, devices=1)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("batch_size", 256, "batch_size 256 exceeds the 100 training images"),
+    ("selection.num_centers", 101, "num_centers 101 exceeds the 100"),
+    ("selection.num_neighbours", 100, "at most 99"),
+  ],
+)
+def test_a_value_that_the_data_rule_out_is_refused(key, value, message):
+  config = base.get_config()
+  config.batch_size, config.selection.num_centers = 64, 10
+  set_key(config, key, value)
+  with pytest.raises(ConfigError, match=message):
+    limits.check_against_data(config, num_images=100)
+
+
+def test_centers_and_neighbours_do_not_matter_without_selection():
+  config = base.get_config()
+  config.selection.update(rule="none", num_centers=1000, num_neighbours=1000)
+  config.batch_size = 64
+  limits.check_against_data(config, num_images=100)
+
+
+def test_the_base_config_passes():
+  limits.check_config(base.get_config(), devices=8)
