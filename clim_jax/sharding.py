@@ -48,8 +48,8 @@ def convolution_options(mesh: Mesh) -> dict[str, str] | None:
 
   On a CPU, XLA's YNN gets matrix products: ResNet-18's step takes 0.97 of the time with
   it. Convolutions are kept from it: with them it takes 1.07 times as long (see
-  docs/performance.md). YNN is an experiment: where XLA does not know the option, there
-  is nothing to choose.
+  docs/notebook/performance.md). YNN is an experiment: where XLA does not know the
+  option, there is nothing to choose.
   """
   if mesh.devices.flat[0].platform != "cpu":
     return None

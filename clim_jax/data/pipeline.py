@@ -25,7 +25,8 @@ from clim_jax.selection.positives import Positives
 tf.config.set_visible_devices([], "GPU")
 
 _PREFETCH = 2  # batches ready ahead of the step
-_THREADS_A_CORE = 2  # some always wait for others: measured in docs/performance.md
+# Some always wait for others: measured in docs/notebook/performance.md.
+_THREADS_A_CORE = 2
 
 
 def train_batches(

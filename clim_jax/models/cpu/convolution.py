@@ -1,6 +1,6 @@
 """Convolution and its gradients on a CPU: which way, and in which layout.
 
-`docs/performance.md` has the measurements.
+`docs/notebook/performance.md` has the measurements.
 """
 
 import functools

@@ -25,7 +25,7 @@ def test_what_computes_the_operand_is_not_computed_within():
 
 
 def test_nothing_is_fused_into_the_transposes_of_a_kernel_gradient():
-  # Fused, they take several times as long; see docs/performance.md.
+  # Fused, they take several times as long; see docs/notebook/performance.md.
   rng = np.random.default_rng(0)
   images = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
   kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)

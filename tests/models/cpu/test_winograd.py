@@ -81,7 +81,7 @@ def test_gradients_round_as_the_outputs_do():
 @pytest.mark.parametrize(
   ("shape", "features", "pays"),
   [
-    # docs/performance.md has the times of these, at twice the batch on two devices.
+    # The times of these, at twice the batch: docs/notebook/performance.md.
     ((32, 16, 16, 32), 32, True),  # the default run's, and the two below
     ((32, 8, 8, 64), 64, True),
     ((32, 4, 4, 128), 128, True),
