@@ -39,6 +39,7 @@ from benchmarks.measurement import progress
 from benchmarks.peer_process import PeerProcess, require_peers
 from clim_jax.augment.apply import augment
 from clim_jax.augment.policy import Policy
+from clim_jax.configs import base
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
@@ -46,7 +47,6 @@ from clim_jax.data.pipeline import train_batches
 from clim_jax.data.sources import Source, load_source
 from clim_jax.memory import keep_freed_memory
 from clim_jax.selection.positives import Positives
-from configs import base
 
 _IMAGES, _FOREVER = 256, 10**9
 _DRAINED = 8  # batches, more than our pipeline can have prepared

@@ -22,11 +22,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from clim_jax import sharding
+from clim_jax.configs import digits
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.memory import keep_freed_memory
 from clim_jax.method.batch import Batch
 from clim_jax.pretrain.counted_step import CountedStep
-from configs import digits
 
 
 class OurStep(NamedTuple):

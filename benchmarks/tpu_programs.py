@@ -21,12 +21,12 @@ from ml_collections import ConfigDict
 from benchmarks import tpu_traffic
 from clim_jax import sharding
 from clim_jax.augment.apply import augment
+from clim_jax.configs import base
 from clim_jax.experiment import limits
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.method.batch import Batch
 from clim_jax.selection import kmeans
 from clim_jax.selection.search import exact
-from configs import base
 
 _IMAGENET = 1_281_167
 

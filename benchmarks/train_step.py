@@ -37,10 +37,10 @@ from ml_collections import ConfigDict
 from benchmarks.measurement import progress
 from benchmarks.our_step import OurStep, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
+from clim_jax.configs import cifar10, digits, imagenette
 from clim_jax.experiment.cores import is_small, one_device_per_core
 from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
-from configs import cifar10, digits, imagenette
 
 _MOST_COST = 2.2  # of CLIM's step, in MoCo v2's
 _GROUPS = 8  # of batch normalisation, in all configs

@@ -6,7 +6,7 @@ python main.py --config=configs/cifar10.py --config.data.path=train.npz \
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ state; this project has not trained it.
 
 from ml_collections import ConfigDict
 
-from configs import moco_v2_multires_imagenet
+from clim_jax.configs import moco_v2_multires_imagenet
 
 
 def get_config() -> ConfigDict:

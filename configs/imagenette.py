@@ -6,7 +6,7 @@ python main.py --config=configs/imagenette.py --config.data.path=ROOT \
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ recipe is 67.5% linear top-1 (Chen et al. 2020); this project has not trained it
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ python main.py --config=configs/moco_v2_multires_imagenet.py \
 
 from ml_collections import ConfigDict
 
-from configs import moco_v2_imagenet
+from clim_jax.configs import moco_v2_imagenet
 
 
 def get_config() -> ConfigDict:

@@ -11,6 +11,7 @@ FLOORS = [
   "pretrain",
   "evaluate",
   "experiment",
+  "configs",
   "probes",
   "data",
   "method",
@@ -21,8 +22,10 @@ FLOORS = [
   "sharding rng memory",
 ]
 FLOOR_OF = {room: -i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
-LOWEST_WITH_CONFIG = "experiment"
-FILES = sorted((ROOT / "clim_jax").rglob("*.py"))
+LOWEST_WITH_CONFIG = "configs"
+FILES = sorted(
+  path for top in ("clim_jax", "configs") for path in (ROOT / top).rglob("*.py")
+)
 
 
 def room(module: str) -> str:
@@ -41,7 +44,9 @@ def imports(path: pathlib.Path) -> set[str]:
 
 
 def module_name(path: pathlib.Path) -> str:
-  return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+  """As it is imported: configs/ stands beside the package and is a part of it."""
+  name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+  return name if name.startswith("clim_jax") else f"clim_jax.{name}"
 
 
 MODULES = {

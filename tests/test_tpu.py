@@ -9,8 +9,8 @@ pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
 
 from benchmarks import tpu_programs
 from clim_jax.augment import kernel
+from clim_jax.configs import smoke
 from clim_jax.selection.search.scoring import SCORINGS
-from configs import smoke
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ python main.py --mode=evaluate --config=configs/evaluate/knn.py --workdir=DIR
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ MoCo's own setting is --config.evaluation.linear.learning_rates='(30.0,)' and
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

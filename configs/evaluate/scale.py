@@ -8,7 +8,7 @@ The probe is trained and tested at each side. Writes a table and a curve.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

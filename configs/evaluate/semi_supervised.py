@@ -9,7 +9,7 @@ With ImageNet, give SimCLR's lists:
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

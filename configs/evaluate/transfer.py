@@ -6,7 +6,7 @@ python main.py --mode=evaluate --config=configs/evaluate/transfer.py --workdir=D
 
 from ml_collections import ConfigDict
 
-from configs import base
+from clim_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -19,7 +19,7 @@ from benchmarks import (
   selection,
   train_step,
 )
-from configs import smoke
+from clim_jax.configs import smoke
 
 KEYS = {
   "case",

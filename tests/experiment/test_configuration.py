@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
+from clim_jax.configs import base
 from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import ConfigError
-from configs import base
 
 ROOT = pathlib.Path(__file__).parents[2]
 BASE = str(ROOT / "configs" / "base.py")

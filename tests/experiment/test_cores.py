@@ -10,14 +10,14 @@ import pytest
 
 import main
 from clim_jax import launch
+from clim_jax.configs import smoke
 from clim_jax.experiment import configuration, cores
 from clim_jax.experiment.configuration import ConfigError
-from configs import smoke
 
 _PROGRAM = """
 import jax, joblib, pathlib
-from clim_jax import cores
-from configs import smoke
+from clim_jax.experiment import cores
+from clim_jax.configs import smoke
 joblib.cpu_count = lambda only_physical_cores: 3
 config = smoke.get_config()
 config.batch_size = config.evaluation.batch_size = 12

@@ -2,9 +2,9 @@
 
 import pytest
 
+from clim_jax.configs import base
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
-from configs import base
 
 
 def set_key(config, key, value):
