@@ -4,13 +4,35 @@ import re
 
 import jax
 import pytest
+from jax.sharding import NamedSharding
 
 pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
 
 from benchmarks import tpu_programs
+from clim_jax import sharding
 from clim_jax.augment import kernel
 from clim_jax.configs import smoke
 from clim_jax.selection.search.scoring import SCORINGS
+
+_SEVERAL_HOSTS = (
+  *("v4:2x2x2", "v4:2x2x4", "v5e:2x4", "v5e:4x4", "v5e:8x8", "v5p:2x2x4"),
+  *("v6e:2x4", "v6e:4x4", "tpu7x:2x2x2", "tpu7x:2x2x4"),
+)
+
+
+@pytest.mark.parametrize("topology", _SEVERAL_HOSTS)
+def test_every_host_is_given_the_rows_that_its_devices_hold(topology, monkeypatch):
+  mesh = tpu_programs.topology_mesh(topology)
+  shape = (4 * mesh.devices.size, 3)
+  held = {}  # by process, as JAX places a row-sharded array
+  rows_of = NamedSharding(mesh, sharding.ROWS).devices_indices_map(shape)
+  for device, (rows, _) in rows_of.items():
+    held.setdefault(device.process_index, set()).update(range(shape[0])[rows])
+  assert len(held) > 1
+  for process, rows in held.items():
+    monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+    mine = sharding.process_rows(mesh, shape[0])
+    assert set(range(shape[0])[mine]) == rows
 
 
 @pytest.fixture(scope="module")

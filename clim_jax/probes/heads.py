@@ -99,11 +99,9 @@ class SharedRows(NamedTuple):
   def put(cls, mesh: Mesh, features: np.ndarray, labels: np.ndarray) -> "SharedRows":
     filling = -len(features) % mesh.devices.size
     mine = sharding.process_rows(mesh, len(features) + filling)
-    padded = (
-      np.concatenate([part[mine], part[:1].repeat(max(0, mine.stop - len(part)), 0)])
-      for part in (features, labels)
-    )
-    return cls(*sharding.put_rows(mesh, tuple(padded)))
+    # Filled up with the last row: a process may hold nothing but filling.
+    ids = np.minimum(np.arange(mine.start, mine.stop), len(features) - 1)
+    return cls(*sharding.put_rows(mesh, (features[ids], labels[ids])))
 
 
 def fit_regularisers(
