@@ -1,11 +1,17 @@
-"""Eight emulated CPU devices and strict numerics for every test."""
+"""Eight emulated CPU devices, strict numerics and kept programs for every test."""
 
 import os
+
+import kept_programs
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # it would override the flag
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Before jax is imported, so that also its first program and every process that a test
+# starts uses them. `JAX_ENABLE_COMPILATION_CACHE=0` compiles all anew.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", kept_programs.folder())
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import numpy as np
@@ -31,3 +37,13 @@ def _save(path, images, *, seed):
   pixels = rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
   np.savez(path, image=pixels, label=np.arange(images) % CLASSES)
   return path
+
+
+@pytest.fixture(scope="module")
+def no_kept_programs():
+  """For programs of other machines, which are written but cannot be read again."""
+  name = "jax_persistent_cache_min_compile_time_secs"
+  least = getattr(jax.config, name)
+  jax.config.update(name, float("inf"))
+  yield
+  jax.config.update(name, least)

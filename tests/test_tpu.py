@@ -35,6 +35,9 @@ def test_every_host_is_given_the_rows_that_its_devices_hold(topology, monkeypatc
     assert set(range(shape[0])[mine]) == rows
 
 
+pytestmark = pytest.mark.usefixtures("no_kept_programs")
+
+
 @pytest.fixture(scope="module")
 def mesh():
   return tpu_programs.topology_mesh("v5e:2x2")

@@ -175,6 +175,7 @@ def test_a_scope_is_counted_alone():
   assert hbm_bytes(text) == (2 + 3 + 2) * _ROWS
 
 
+@pytest.mark.usefixtures("no_kept_programs")
 def test_a_compiled_product_reads_and_writes_its_matrices():
   tpu_programs = pytest.importorskip("benchmarks.tpu_programs")
   pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
