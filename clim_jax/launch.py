@@ -18,6 +18,7 @@ from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
 from clim_jax.experiment.evaluation_limits import check_evaluation
 from clim_jax.experiment.experiment import make_encoder, open_experiment
+from clim_jax.experiment.limits import with_groups
 from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain.pretrain import pretrain
@@ -78,6 +79,7 @@ def run(
 def _pretrain(
   config: ConfigDict, workdir: epath.Path, console: Console, _: Request
 ) -> None:
+  config = with_groups(config, devices=jax.device_count())
   saved = workdir / "config.json"
   if saved.exists():
     changed = configuration.differences(config, saved)

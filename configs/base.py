@@ -56,7 +56,10 @@ def get_config() -> ConfigDict:
   model.width = 64  # channels of the first stage
   model.hidden_dim = 2048  # of the projection
   model.embedding_dim = 128
-  model.batch_norm_groups = 8  # of the global batch; a multiple of the devices
+  # Of the global batch; a multiple of the devices. 0: 8, and where more devices (times
+  # optimizer.accumulate_steps) share a batch, one each. A run keeps the number it began
+  # with.
+  model.batch_norm_groups = 0
   model.dtype = "auto"  # float32 | bfloat16 | auto: bfloat16 on TPU and GPU
   # A file to start from, or with --mode=evaluate to judge: .pth of MoCo, SwAV, DINO and
   # others, or .safetensors; the README names the layouts.

@@ -12,6 +12,7 @@ from benchmarks import tpu_programs
 from clim_jax import sharding
 from clim_jax.augment import kernel
 from clim_jax.configs import smoke
+from clim_jax.configs.pods import v4_32, v5e_64
 from clim_jax.selection.search.scoring import SCORINGS
 
 _SEVERAL_HOSTS = (
@@ -59,6 +60,19 @@ def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   assert 0 < cost.hbm_bytes < cost.bytes_accessed
   # Gradients are summed over devices: at least the parameters' bytes.
   assert cost.collective_bytes > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("module", "topology"), [(v4_32, "v4:2x2x4"), (v5e_64, "v5e:8x8")]
+)
+def test_the_step_of_a_pod_fits_its_chips(module, topology):
+  config, mesh = module.get_config(), tpu_programs.topology_mesh(topology)
+  batch = config.batch_size // mesh.devices.size
+  lowered = tpu_programs.lower_step(config, mesh, batch)
+  compiled = tpu_programs.compile_readably(lowered, mesh)
+  chip = tpu_programs.CHIPS[mesh.devices.flat[0].device_kind]
+  assert tpu_programs.memory_bytes(compiled) < chip.memory
 
 
 def test_what_a_step_costs_can_be_read_for_the_newest_chip():

@@ -178,6 +178,7 @@ def open_experiment(config: ConfigDict) -> Experiment:
   """
   mesh = sharding.make_mesh()
   limits.check_config(config, devices=mesh.devices.size)
+  config = limits.with_groups(config, devices=mesh.devices.size)
   train, test = open_data(config)
   limits.check_against_data(config, train.num_images)
   return Experiment(config, mesh, train, test)

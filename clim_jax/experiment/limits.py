@@ -46,6 +46,18 @@ def check_against_data(config: ConfigDict, num_images: int) -> None:
     )
 
 
+def with_groups(config: ConfigDict, *, devices: int) -> ConfigDict:
+  """The config with `model.batch_norm_groups` as a number, where it says 0.
+
+  Eight for any number of devices up to eight, so that all of them compute the same.
+  """
+  if config.model.batch_norm_groups:
+    return config
+  config = config.copy_and_resolve_references()
+  config.model.batch_norm_groups = max(8, devices * config.optimizer.accumulate_steps)
+  return config
+
+
 def augment_policy(config: ConfigDict) -> Policy:
   """Of the section `augment`; raises ConfigError for a value out of its range."""
   values = config.augment.to_dict()
@@ -96,7 +108,7 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
   parts = config.optimizer.accumulate_steps
   if parts < 1:
     raise ConfigError(f"optimizer.accumulate_steps {parts} must be at least 1")
-  groups = config.model.batch_norm_groups
+  groups = with_groups(config, devices=devices).model.batch_norm_groups
   if config.batch_size < 1 or config.batch_size % (devices * parts):
     raise ConfigError(
       f"batch_size {config.batch_size} must divide by {devices} devices × {parts} "
@@ -110,7 +122,7 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
   if config.batch_size % groups or config.batch_size // groups < 2:
     raise ConfigError(
       f"batch_size {config.batch_size} must give each of {groups} batch_norm_groups "
-      "equally many images, at least 2"
+      "equally many images, at least 2; raise it or use fewer devices or groups"
     )
   keys = config.batch_size * (2 if config.moco.symmetric else 1)
   if config.moco.queue_size < keys:

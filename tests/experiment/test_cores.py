@@ -109,7 +109,14 @@ def test_one_of_several_processes_is_left_alone(chosen, monkeypatch):
 
 @pytest.mark.parametrize(
   ("groups", "evaluation_batch", "pretraining", "evaluation"),
-  [(8, 256, 4, 4), (6, 256, 2, 4), (2, 256, 2, 4), (0, 256, 1, 4), (6, 258, 6, 6)],
+  [
+    (8, 256, 4, 4),
+    (6, 256, 2, 4),
+    (2, 256, 2, 4),
+    (-1, 256, 1, 4),
+    (0, 256, 4, 4),
+    (6, 258, 6, 6),
+  ],
 )
 def test_batches_divide_by_their_number(
   groups, evaluation_batch, pretraining, evaluation, chosen, tmp_path

@@ -2,7 +2,15 @@
 
 import pytest
 
-from clim_jax.configs import base
+from clim_jax.configs import (
+  base,
+  cifar10,
+  clim_imagenet,
+  imagenette,
+  moco_v2_imagenet,
+  moco_v2_multires_imagenet,
+)
+from clim_jax.configs.pods import h100_8, v4_32, v5e_64
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
 
@@ -25,6 +33,7 @@ def changed(key, value):
   [
     ("batch_size", 100, "batch_size 100 must divide by 8 devices"),
     ("batch_size", 8, "at least 2"),
+    ("model.batch_norm_groups", -8, "set it to 8 or a multiple"),
     ("model.batch_norm_groups", 4, "set it to 8 or a multiple"),
     ("model.batch_norm_groups", 512, "equally many images"),
     ("model.backbone", "resnet19", "resnet18"),
@@ -110,3 +119,38 @@ def test_centers_and_neighbours_do_not_matter_without_selection():
 
 def test_the_base_config_passes():
   limits.check_config(base.get_config(), devices=8)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8, 16, 32, 64])
+@pytest.mark.parametrize(
+  "module",
+  [cifar10, imagenette, moco_v2_imagenet, moco_v2_multires_imagenet, clim_imagenet],
+)
+def test_every_config_runs_on_any_common_number_of_devices(module, devices):
+  config = limits.with_groups(module.get_config(), devices=devices)
+  limits.check_config(module.get_config(), devices=devices)
+  limits.check_config(config, devices=devices)
+  assert config.model.batch_norm_groups == max(8, devices)
+
+
+@pytest.mark.parametrize(
+  ("module", "devices"), [(v4_32, 16), (v5e_64, 64), (h100_8, 8)]
+)
+def test_a_config_of_a_pod_runs_there_with_whole_groups(module, devices):
+  config = module.get_config()
+  limits.check_config(config, devices=devices)
+  groups = limits.with_groups(config, devices=devices).model.batch_norm_groups
+  assert config.batch_size // groups >= 16  # enough for the statistics of a group
+
+
+def test_parts_of_a_batch_have_groups_of_their_own():
+  config = base.get_config()
+  config.optimizer.accumulate_steps = 4
+  limits.check_config(config, devices=8)
+  assert limits.with_groups(config, devices=8).model.batch_norm_groups == 32
+  assert limits.with_groups(config, devices=1).model.batch_norm_groups == 8
+
+
+def test_a_number_of_groups_that_is_given_stands():
+  config = changed("model.batch_norm_groups", 32)
+  assert limits.with_groups(config, devices=16).model.batch_norm_groups == 32
