@@ -73,7 +73,6 @@ def _batch(config: ConfigDict, *, clim: bool) -> Batch:
     positive_query=tuple(map(images, sides)) if clim else (),
     positive_key=images(sides[0]) if clim else None,
     has_positive=np.full(size, clim),
-    key_ids=rows,
     key_row=rows,
     query_row=rows,
   )

@@ -127,7 +127,6 @@ def _batch(experiment: Experiment) -> Batch:
     positive_query=queries if selects and plan.positive_queries else (),
     positive_key=queries[0] if selects and plan.positive_keys else None,
     has_positive=vector(jnp.bool_),
-    key_ids=vector(jnp.int32),
     key_row=vector(jnp.int32),
     query_row=vector(jnp.int32),
   )

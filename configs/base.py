@@ -78,11 +78,6 @@ def get_config() -> ConfigDict:
   selection = config.selection = ConfigDict()
   # none | knn | cluster | cluster_closer | knn_cluster | center_wise
   selection.rule = "center_wise"
-  # exact | in_step. exact: at each refresh the momentum encoder embeds evaluation crops
-  # of all images. in_step: the bank is what that encoder saw of each image when it was
-  # last an anchor, a random crop; a refresh then costs no pass over the data, but its
-  # positives are less often right (digits, last refresh, one run: 67% instead of 96%).
-  selection.bank = "exact"
   selection.num_neighbours = 40
   selection.num_centers = 1000  # our choice
   selection.kmeans_iterations = 20  # with all images; our choice

@@ -64,12 +64,10 @@ def train_batches(
 
   for crops in _crop_batches(source, elements(), cuts.cuts, rows.stop - rows.start):
     indices = in_flight.popleft()
-    key_ids = indices.anchors[indices.key_order]
     key_row = np.argsort(indices.key_order)
     yield Batch(
       **cuts.fields(crops),
       has_positive=indices.has_positive[rows],
-      key_ids=key_ids[rows].astype(np.int32),
       key_row=key_row[rows].astype(np.int32),
       query_row=indices.key_order[rows].astype(np.int32),
     )

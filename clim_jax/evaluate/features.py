@@ -42,10 +42,6 @@ class FeatureExtractor:
       batch_size=experiment.config.evaluation.batch_size,
     )
 
-  def abstract_bank(self) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and sharding of `bank`, which is not computed."""
-    return self._builder.abstract()
-
   def bank(self, params: Any, stats: Any) -> jax.Array:
     """Of every image in order, rows sharded, [N_pad, F] float32."""
     ids = self._builder.image_ids()

@@ -1,10 +1,8 @@
-"""Orbax checkpoints: the train state, the positives it trained with, the bank.
+"""Orbax checkpoints: the train state and the positives it trained with.
 
-Positives, centers and bank stand beside the state, not in it: what only reads the
-state, such as an evaluation, need not know them. The centers are there only if k-means
-goes on from them, the bank only if the train step keeps it. It cannot be computed
-anew, since its rows are of many past encoders; without it a restored run would select
-other positives than the uninterrupted one.
+Positives and centers stand beside the state, not in it: what only reads the state,
+such as an evaluation, need not know them. The centers are there only if k-means goes
+on from them.
 """
 
 from typing import Any, NamedTuple
@@ -24,7 +22,6 @@ class Checkpoint(NamedTuple):
   state: TrainState
   positives: Positives | None  # None before the first selection
   centers: np.ndarray | None  # of the last k-means, [C, F] float32; None likewise
-  bank: jax.Array | None  # rows sharded, [N_pad, F] float32; None if not kept
 
 
 class Checkpoints:
@@ -33,7 +30,7 @@ class Checkpoints:
   def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
     """`keep` bounds how many stay; None keeps all (for reading)."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
-    names = ("state", "positives", "centers", "bank")
+    names = ("state", "positives", "centers")
     items = {name: ocp.StandardCheckpointHandler() for name in names}
     self._path = path
     self._manager = ocp.CheckpointManager(
@@ -45,7 +42,7 @@ class Checkpoints:
 
   def save(self, step: int, checkpoint: Checkpoint) -> None:
     """Saves in the background; a checkpoint appears whole or not at all."""
-    state, positives, centers, bank = checkpoint
+    state, positives, centers = checkpoint
     items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
     if positives is not None:
       # Orbax stores no empty array; a table without any positive has empty ids.
@@ -54,23 +51,10 @@ class Checkpoints:
       items["positives"] = ocp.args.StandardSave(table)
     if centers is not None:
       items["centers"] = ocp.args.StandardSave({"rows": centers})
-    if bank is not None:
-      items["bank"] = ocp.args.StandardSave({"rows": bank})
     self._manager.save(step, args=ocp.args.Composite(**items))
 
-  def restore(
-    self,
-    step: int,
-    like: TrainState,
-    like_bank: jax.ShapeDtypeStruct | None = None,
-  ) -> Checkpoint:
-    """State and bank with the shapes, dtypes and shardings of `like` and `like_bank`.
-
-    Args:
-      step: of the checkpoint.
-      like: a state.
-      like_bank: None leaves the bank out. Its padding need not be what was saved:
-        that depends on the number of devices, which may have changed.
+  def restore(self, step: int, like: TrainState) -> Checkpoint:
+    """The state has the shapes, dtypes and shardings of `like`.
 
     Raises:
       FileNotFoundError: there is no such step; names those there are.
@@ -81,16 +65,13 @@ class Checkpoints:
     for name in ("positives", "centers"):
       if (self._path / str(step) / name).exists():
         items[name] = ocp.args.StandardRestore()
-    if like_bank is not None:
-      items["bank"] = ocp.args.StandardRestore({"rows": like_bank}, strict=False)
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
     positives = None
     if "positives" in items:
       table = {k: np.asarray(v) for k, v in restored["positives"].items()}
       positives = Positives(table["ids"][:-1], table["start"], table["count"])
     centers = np.asarray(restored["centers"]["rows"]) if "centers" in items else None
-    bank = restored["bank"]["rows"] if like_bank is not None else None
-    return Checkpoint(restored["state"], positives, centers, bank)
+    return Checkpoint(restored["state"], positives, centers)
 
   def restore_encoder(
     self, step: int, role: str, sharding: jax.sharding.Sharding

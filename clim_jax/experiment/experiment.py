@@ -20,15 +20,10 @@ from clim_jax.data.sources import ReadError, Source, load_source
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.method import optim
-from clim_jax.method.bank_step import (
-  BankStep,
-  make_bank_replica_step,
-  make_bank_train_step,
-)
 from clim_jax.method.mixture import MIXTURES
 from clim_jax.method.objective import Recipe
 from clim_jax.method.state import TrainState, init_state, initial_variables
-from clim_jax.method.step import make_embedding_step, make_replica_step, make_train_step
+from clim_jax.method.step import make_replica_step, make_train_step
 from clim_jax.models.encoder import Encoder
 from clim_jax.models.resnet import feature_dim
 from clim_jax.selection.refresh import Selection
@@ -122,12 +117,6 @@ class Experiment:
       scoring=config.scoring,
     )
 
-  @property
-  def keeps_bank(self) -> bool:
-    """Whether the train step writes the bank that selection reads."""
-    selection = self.config.selection
-    return selection.bank == "in_step" and selection.rule != "none"
-
   def init_state(self) -> TrainState:
     """The first state, on every device; one program instead of one an operation."""
     init = functools.partial(
@@ -142,15 +131,6 @@ class Experiment:
 
   def train_step(self) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The mapped, compiled step: (state, batch) → (state, metrics)."""
-    return make_train_step(self.mesh, make_replica_step(*self._step_parts()))
-
-  def bank_train_step(self) -> BankStep:
-    """That step with the bank: (state, bank, batch) → (state, bank, metrics)."""
-    step = make_embedding_step(*self._step_parts())
-    return make_bank_train_step(self.mesh, make_bank_replica_step(step))
-
-  def _step_parts(self) -> tuple[Any, ...]:
-    """Encoder, optimizer, momentum schedule, recipe and seed."""
     config = self.config
     recipe = Recipe(
       temperature=config.moco.temperature,
@@ -167,7 +147,10 @@ class Experiment:
       momentum=config.moco.momentum,
       total_steps=self.total_steps,
     )
-    return self.encoder, self.optimizer, momentum, recipe, config.seed
+    step = make_replica_step(
+      self.encoder, self.optimizer, momentum, recipe, config.seed
+    )
+    return make_train_step(self.mesh, step)
 
 
 def open_experiment(config: ConfigDict) -> Experiment:

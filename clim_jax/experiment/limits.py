@@ -10,7 +10,6 @@ from clim_jax.experiment.evaluation_limits import check_evaluation
 from clim_jax.method.mixture import MIXTURES
 from clim_jax.method.optim import OPTIMIZERS
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
-from clim_jax.selection.bank import BANKS
 from clim_jax.selection.positives import RULES
 from clim_jax.selection.search.scoring import SCORINGS
 
@@ -77,7 +76,6 @@ def _check_choices(config: ConfigDict) -> None:
     "data.on_bad_image": ("raise", "skip"),
     "moco.momentum_schedule": ("constant", "cosine"),
     "selection.rule": tuple(RULES),
-    "selection.bank": BANKS,
     "selection.scoring": SCORINGS,
     "mixture.kind": (*MIXTURES, "direct"),
     "optimizer.name": OPTIMIZERS,

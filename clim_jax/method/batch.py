@@ -19,6 +19,5 @@ class Batch(NamedTuple):
   positive_query: tuple[Array, ...]  # their positives, as `query`; () if not needed
   positive_key: Array | None  # their positives, as `key`; None if not needed
   has_positive: Array  # whether selection left a positive, [B] bool
-  key_ids: Array  # image of each key row, [B] int32
   key_row: Array  # global row of the key batch with this row's anchor, [B] int32
   query_row: Array  # global row of the query batch with this key row's, [B] int32

@@ -15,7 +15,7 @@ from clim_jax.method.batch import Batch
 from clim_jax.method.objective import Anchors, Metrics, Recipe, clim_loss
 from clim_jax.method.state import TrainState, ema
 from clim_jax.method.views import Role, View, gather, make_roles
-from clim_jax.models.encoder import Encoded, Encoder
+from clim_jax.models.encoder import Encoder
 
 
 def make_train_step(
@@ -50,31 +50,8 @@ def make_replica_step(
     recipe: the method's switches.
     seed: root of the step's random streams.
   """
-  step = make_embedding_step(encoder, optimizer, momentum_schedule, recipe, seed)
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    new_state, metrics, _ = step(state, batch)  # what is not returned is not compiled
-    return new_state, metrics
-
-  return train_step
-
-
-def make_embedding_step(
-  encoder: Encoder,
-  optimizer: optax.GradientTransformation,
-  momentum_schedule: optax.Schedule,
-  recipe: Recipe,
-  seed: int,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics, jax.Array]]:
-  """As `make_replica_step`, and the step also returns what its key encoder saw.
-
-  These are pooled backbone features of this replica's rows of `batch.key`, in their
-  order, [b, F] float32: of the first role alone if the loss is symmetric.
-  """
-
-  def train_step(
-    state: TrainState, batch: Batch
-  ) -> tuple[TrainState, Metrics, jax.Array]:
     step_rng = rng.stream(jax.random.key(seed), "step")
     step_rng = jax.random.fold_in(step_rng, state.step)
     roles = make_roles(batch, step_rng, symmetric=recipe.symmetric)
@@ -82,12 +59,11 @@ def make_embedding_step(
     momentum = momentum_schedule(state.step)
     key_params = ema(state.key_params, state.query_params, momentum)
     key_variables = {"params": key_params, "batch_stats": state.key_stats}
-    anchors, key_stats, features = [], [], []
+    anchors, key_stats = [], []
     for role in roles:
-      encoded, stats, seen = _encode_keys(encoder, key_variables, role, recipe)
+      encoded, stats = _encode_keys(encoder, key_variables, role, recipe)
       anchors.append(_with_mixing(encoded, step_rng, recipe))
       key_stats.append(stats)
-      features.append(seen)
 
     grads, query_stats, metrics = _gradients(
       encoder, state.query_params, state.query_stats, anchors, state.queue.keys, recipe
@@ -108,40 +84,37 @@ def make_embedding_step(
       opt_state=opt_state,
       queue=key_queue.enqueue(state.queue, new_keys),
     )
-    return new_state, metrics, features[0]
+    return new_state, metrics
 
   return train_step
 
 
 def _encode_keys(
   encoder: Encoder, variables: Any, role: Role, recipe: Recipe
-) -> tuple[Anchors, Any, jax.Array]:
-  """Keys of a role, gathered over replicas and put in the order of its queries.
+) -> tuple[Anchors, Any]:
+  """A role's keys, gathered and put in the order of its queries; running statistics."""
 
-  Also the running statistics, and the anchors' features as they came, [b, F].
-  """
-
-  def encode(view: View) -> tuple[Encoded, Any]:
-    def part(view: View) -> tuple[Encoded, Any]:
+  def encode(view: View) -> tuple[jax.Array, Any]:
+    def part(view: View) -> tuple[jax.Array, Any]:
       encoded, updated = encoder.apply(
         variables, view.pixels(recipe.policy), train=True, mutable=["batch_stats"]
       )
-      return encoded, updated["batch_stats"]
+      return encoded.embedding, updated["batch_stats"]
 
-    encoded, stats = lax.map(part, _split(view, recipe.accumulate_steps))
-    encoded = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), encoded)
-    encoded = encoded._replace(embedding=gather(encoded.embedding)[role.key_row])
-    return lax.stop_gradient(encoded), jax.tree.map(lambda s: s.mean(axis=0), stats)
+    keys, stats = lax.map(part, _split(view, recipe.accumulate_steps))
+    keys = gather(keys.reshape(-1, keys.shape[-1]))[role.key_row]
+    return lax.stop_gradient(keys), jax.tree.map(lambda s: s.mean(axis=0), stats)
 
-  encoded, stats = encode(role.key)
+  keys, stats = encode(role.key)
   # Positives leave no trace in the running statistics: a batch in which no anchor
   # has one then gives the very state that plain MoCo v2 gives.
   positive_keys = None
   if role.positive_key is not None:
-    positive_keys = encode(role.positive_key)[0].embedding
-  keys, has_positive = encoded.embedding, role.has_positive
-  anchors = Anchors(role.queries, role.positives, (), keys, positive_keys, has_positive)
-  return anchors, stats, encoded.features
+    positive_keys, _ = encode(role.positive_key)
+  anchors = Anchors(
+    role.queries, role.positives, (), keys, positive_keys, role.has_positive
+  )
+  return anchors, stats
 
 
 def _with_mixing(anchors: Anchors, step_rng: jax.Array, recipe: Recipe) -> Anchors:

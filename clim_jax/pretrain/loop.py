@@ -1,9 +1,8 @@
 """The pretraining loop.
 
 Order within a step: refresh the selection if due → batch → step → log the step
-before → checkpoint. A refresh depends on nothing but what a checkpoint holds (the
-state, and the bank if the step keeps it) and the epoch, so a restored run refreshes as
-the uninterrupted one would have.
+before → checkpoint. A refresh depends on nothing but the state and the epoch, so a
+restored run refreshes as the uninterrupted one would have.
 """
 
 import math
@@ -21,7 +20,6 @@ from clim_jax.evaluate.online import online_probes
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 from clim_jax.experiment.experiment import Experiment, train_labels
 from clim_jax.method.batch import Batch
-from clim_jax.method.objective import Metrics
 from clim_jax.method.state import TrainState
 from clim_jax.pretrain.counted_step import CountedStep, peak_flops
 from clim_jax.pretrain.logs import MetricLog, Scalars
@@ -47,9 +45,7 @@ class Loop:
     self._checkpoints, self._log, self._progress = checkpoints, log, progress
     self._stream = experiment.stream
     self._extractor = extractor
-    self._counted_step = CountedStep(
-      experiment.bank_train_step() if experiment.keeps_bank else experiment.train_step()
-    )
+    self._counted_step = CountedStep(experiment.train_step())
     self._learning_rate = experiment.learning_rate
     self._selection_figures: Scalars = {}
     devices = experiment.mesh.devices
@@ -90,9 +86,7 @@ class Loop:
   def _refresh(self, now: Checkpoint, epoch: int) -> Checkpoint:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
-    bank = now.bank
-    if bank is None:
-      bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
+    bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
     warm = self._config.selection.warm_start
     positives, centers, figures = self._experiment.selection(
       self._experiment.mesh,
@@ -121,7 +115,8 @@ class Loop:
     pending = None  # metrics of the step before, fetched once the next is under way
     while step < stop:
       batch = self._meter.wait(batches)
-      now, metrics = self._update(now, batch)
+      state, metrics = self._counted_step(now.state, batch)
+      now = now._replace(state=state)
       step += 1
       self._progress.advance(step)
       if pending is not None:
@@ -156,14 +151,6 @@ class Loop:
       f"online probes at epoch {epoch}: kNN {figures['knn_top1']:.1%}, linear "
       f"{figures['linear_top1']:.1%}; {figures['seconds']:.1f} s"
     )
-
-  def _update(self, now: Checkpoint, batch: Batch) -> tuple[Checkpoint, Metrics]:
-    """One step; the bank is given to it only if it is to keep it."""
-    if self._experiment.keeps_bank:
-      state, bank, metrics = self._counted_step(now.state, now.bank, batch)
-      return now._replace(state=state, bank=bank), metrics
-    state, metrics = self._counted_step(now.state, batch)
-    return now._replace(state=state), metrics
 
   def _device_batches(
     self, step: int, stop: int, positives: Positives | None

@@ -26,14 +26,13 @@ def pretrain(
   config = experiment.config
   checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
   extractor = FeatureExtractor(experiment, experiment.train)
-  start = Checkpoint(experiment.init_state(), None, None, None)
+  start = Checkpoint(experiment.init_state(), None, None)
   newest = checkpoints.newest()
   if newest is not None:
-    like_bank = extractor.abstract_bank() if experiment.keeps_bank else None
-    start = checkpoints.restore(newest, start.state, like_bank)
+    start = checkpoints.restore(newest, start.state)
     console.print(f"resuming from step {newest}")
-  else:
-    start = _begin(experiment, start, extractor, console)
+  elif config.model.weights:
+    start = start._replace(state=_with_weights(experiment, start.state, console))
   first_step = newest or 0
   log = None
   if jax.process_index() == 0:
@@ -49,28 +48,17 @@ def pretrain(
   return state
 
 
-def _begin(
-  experiment: Experiment,
-  start: Checkpoint,
-  extractor: FeatureExtractor,
-  console: Console,
-) -> Checkpoint:
-  """What precedes the first step: weights from elsewhere, the bank of the step."""
-  config, state = experiment.config, start.state
-  if config.model.weights:
-    initial = {"params": state.query_params, "batch_stats": state.query_stats}
-    filled, _ = with_weights(config, initial, experiment.mesh, console)
-    params, stats = filled["params"], filled["batch_stats"]
-    # A step consumes its state, so the two encoders may not share arrays.
-    state = state.replace(
-      query_params=params,
-      query_stats=stats,
-      key_params=jax.tree.map(jnp.copy, params),
-      key_stats=jax.tree.map(jnp.copy, stats),
-    )
-  if not experiment.keeps_bank:
-    return start._replace(state=state)
-  # One pass before the first step, so that every row is a unit vector from then on:
-  # an epoch drops its remainder, so no number of steps is sure to visit all images.
-  bank = extractor.bank(state.key_params, state.key_stats)
-  return start._replace(state=state, bank=bank)
+def _with_weights(
+  experiment: Experiment, state: TrainState, console: Console
+) -> TrainState:
+  """The state with the weights of a file in both encoders."""
+  initial = {"params": state.query_params, "batch_stats": state.query_stats}
+  filled, _ = with_weights(experiment.config, initial, experiment.mesh, console)
+  params, stats = filled["params"], filled["batch_stats"]
+  # A step consumes its state, so the two encoders may not share arrays.
+  return state.replace(
+    query_params=params,
+    query_stats=stats,
+    key_params=jax.tree.map(jnp.copy, params),
+    key_stats=jax.tree.map(jnp.copy, stats),
+  )

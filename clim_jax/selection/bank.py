@@ -7,13 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from clim_jax import sharding
-
-# How a run comes by its bank: embedding every image anew at each refresh, or keeping
-# what the momentum encoder saw of each anchor in the train step.
-BANKS = ("exact", "in_step")
 
 
 class BankBuilder:
@@ -58,12 +54,6 @@ class BankBuilder:
       donate_argnums=(0,),
     )
 
-  def abstract(self) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and sharding of the banks that this makes."""
-    rows = self._mesh.devices.size * self._turns * self._block
-    by_row = NamedSharding(self._mesh, sharding.ROWS)
-    return jax.ShapeDtypeStruct((rows, self._dim), jnp.float32, sharding=by_row)
-
   def image_ids(self) -> np.ndarray:
     """Ids of each turn's global batch, [turns, rows]; padding repeats the last."""
     devices = self._mesh.devices.size
@@ -79,21 +69,3 @@ class BankBuilder:
       rows = sharding.put_rows(self._mesh, images)
       bank = self._fill(bank, variables, rows, jnp.int32(turn))
     return bank
-
-
-def write_rows(bank: jax.Array, ids: jax.Array, features: jax.Array) -> jax.Array:
-  """Replaces the rows of some images; to be mapped over the axis "data".
-
-  Args:
-    bank: rows sharded, [N_pad, F] float32; row i is image i.
-    ids: of distinct images, the same on every replica, [B] int32.
-    features: of these images, the same on every replica, [B, F] float32.
-
-  Returns:
-    The bank, rows sharded, [N_pad, F] float32.
-  """
-  rows = len(bank)
-  local = ids - sharding.row_offset(rows)
-  # Rows of other replicas are dropped; a negative index would count from the end.
-  local = jnp.where(local < 0, rows, local)
-  return bank.at[local].set(features, mode="drop")

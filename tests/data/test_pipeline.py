@@ -60,7 +60,6 @@ def test_every_crop_shows_the_image_it_should():
       np.testing.assert_array_equal(levels(crop), positives)
     np.testing.assert_array_equal(levels(batch.key)[batch.key_row], anchors)
     np.testing.assert_array_equal(levels(batch.positive_key)[batch.key_row], positives)
-    np.testing.assert_array_equal(levels(batch.key), batch.key_ids)
     np.testing.assert_array_equal(anchors[batch.query_row], levels(batch.key))
     np.testing.assert_array_equal(batch.has_positive, anchors < IMAGES - 1)
 

@@ -1,55 +1,31 @@
 """Checkpoints on their own: what comes back, where, and in which shape."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
-from jax.sharding import NamedSharding
 
 from clim_jax import sharding
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 
-IMAGES, DIM = 21, 4
+DIM = 4
 STATE = {"step": jnp.zeros((), jnp.int32)}  # any tree will do
-
-
-def abstract_bank(devices, rows):
-  by_row = NamedSharding(sharding.make_mesh(jax.devices()[:devices]), sharding.ROWS)
-  return jax.ShapeDtypeStruct((rows, DIM), jnp.float32, sharding=by_row)
-
-
-# A run may go on on more or fewer devices, whose banks are padded otherwise.
-@pytest.mark.parametrize(("devices", "rows"), [(8, 24), (1, 21), (4, 32)])
-def test_a_bank_comes_back_on_the_devices_there_are(devices, rows, tmp_path):
-  saved = np.random.default_rng(0).normal(size=(24, DIM)).astype(np.float32)
-  bank = sharding.put_rows(sharding.make_mesh(), saved)
-  checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, Checkpoint(STATE, None, None, bank))
-  like = abstract_bank(devices, rows)
-  restored = checkpoints.restore(1, STATE, like)
-  assert restored.bank.shape == like.shape
-  assert restored.bank.sharding.is_equivalent_to(like.sharding, 2)
-  np.testing.assert_array_equal(restored.bank[:IMAGES], saved[:IMAGES])
-  assert checkpoints.restore(1, STATE).bank is None  # not asked for, not read
-  checkpoints.close()
 
 
 def test_what_was_not_saved_is_none(tmp_path):
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, Checkpoint(STATE, None, None, None))
+  checkpoints.save(1, Checkpoint(STATE, None, None))
   restored = checkpoints.restore(1, STATE)
   assert restored.positives is None
   assert restored.centers is None
-  assert restored.bank is None
-  assert not (tmp_path / "1" / "bank").exists()
+  assert not (tmp_path / "1" / "centers").exists()
   checkpoints.close()
 
 
 def test_centers_come_back_as_they_were(tmp_path):
   centers = np.random.default_rng(0).normal(size=(5, DIM)).astype(np.float32)
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, Checkpoint(STATE, None, centers, None))
+  checkpoints.save(1, Checkpoint(STATE, None, centers))
   np.testing.assert_array_equal(checkpoints.restore(1, STATE).centers, centers)
   checkpoints.close()
 
@@ -64,7 +40,7 @@ def test_an_encoder_comes_back_alone_whatever_else_is_there(role, tmp_path):
   }
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
   state = arrays | STATE | {"queue": jnp.zeros((6, DIM))}
-  checkpoints.save(1, Checkpoint(state, None, None, None))
+  checkpoints.save(1, Checkpoint(state, None, None))
   replicated = sharding.replicated(sharding.make_mesh())
   found = checkpoints.restore_encoder(1, role, replicated)
   assert set(found) == {"params", "batch_stats"}

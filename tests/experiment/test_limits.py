@@ -41,7 +41,6 @@ def changed(key, value):
     ("model.dtype", "float16", "bfloat16"),
     ("data.source", "disk", "digits, npz, folder, tfds"),
     ("selection.rule", "all", "center_wise"),
-    ("selection.bank", "online", "selection.bank 'online' .* exact, in_step"),
     ("selection.refresh_epochs", 0, "> 0"),
     ("augment.implementation", "cuda", r"augment\.implementation 'cuda' .* 'xla'"),
     ("augment.hue", 0.7, r"augment\.hue 0\.7 must lie in \[0, 0\.5\]"),

@@ -12,11 +12,10 @@ from clim_jax.method import optim
 from clim_jax.method.batch import Batch
 from clim_jax.method.objective import Recipe
 from clim_jax.method.state import TrainState, init_state
-from clim_jax.method.step import make_embedding_step, make_replica_step
+from clim_jax.method.step import make_replica_step
 from clim_jax.models.encoder import Encoder
 
 BATCH, SIDE, QUEUE, DIM, TEMPERATURE = 32, 8, 48, 16, 0.2
-IMAGES = 50  # of which a batch shows some; divides by no number of devices
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
 
 PLAIN_POLICY = Policy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.1, 1.0), 0.0, 0.5, 0.0)
@@ -29,7 +28,6 @@ class Setup(NamedTuple):
   recipe: Recipe
   state: TrainState
   replica_step: object
-  embedding_step: object  # the same step, which also returns its keys' features
 
 
 def setup(
@@ -66,9 +64,8 @@ def setup(
     decay_all=True,
   )
   state = init_state(0, encoder, optimizer, side=SIDE, queue_size=QUEUE)
-  parts = (encoder, optimizer, lambda _: MOMENTUM, recipe, 0)
-  steps = make_replica_step(*parts), make_embedding_step(*parts)
-  return Setup(encoder, recipe, state, *steps)
+  step = make_replica_step(encoder, optimizer, lambda _: MOMENTUM, recipe, 0)
+  return Setup(encoder, recipe, state, step)
 
 
 def with_queue(state: TrainState, size: int) -> TrainState:
@@ -95,7 +92,6 @@ def random_batch(
     positive_query=positive_query if positives else (),
     positive_key=positive_key if positives else None,
     has_positive=has_positive & positives,
-    key_ids=rng.permutation(IMAGES)[:BATCH].astype(np.int32),
     key_row=np.argsort(order).astype(np.int32),
     query_row=order,
   )

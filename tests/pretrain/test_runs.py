@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from small_run import IMAGES, ROOT, run, small
+from small_run import ROOT, run, small
 
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
@@ -83,12 +83,9 @@ def test_every_optimizer_trains(optimizer, arrays, tmp_path):
 def restored(config, workdir, step=None):
   """All that a checkpoint holds, by default of the newest."""
   experiment = open_experiment(config)
-  like_bank = None
-  if experiment.keeps_bank:
-    like_bank = FeatureExtractor(experiment, experiment.train).abstract_bank()
   checkpoints = Checkpoints(workdir / "checkpoints")
   step = checkpoints.newest() if step is None else step
-  checkpoint = checkpoints.restore(step, experiment.init_state(), like_bank)
+  checkpoint = checkpoints.restore(step, experiment.init_state())
   checkpoints.close()
   return jax.device_get(checkpoint)
 
@@ -113,13 +110,9 @@ def passes(monkeypatch):
   return counted
 
 
-@pytest.mark.parametrize(
-  ("bank", "warm"), [("exact", False), ("in_step", False), ("exact", True)]
-)
-def test_two_steps_then_restored_two_more_equal_four(
-  bank, warm, arrays, tmp_path, passes
-):
-  config = small("base", arrays, selection__bank=bank)
+@pytest.mark.parametrize("warm", [False, True])
+def test_two_steps_then_restored_two_more_equal_four(warm, arrays, tmp_path, passes):
+  config = small("base", arrays)
   config.selection.warm_start = warm  # from the centers that the checkpoint holds
   config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
   config.selection.refresh_epochs = 2
@@ -132,7 +125,7 @@ def test_two_steps_then_restored_two_more_equal_four(
     _remove(halves / "checkpoints" / str(step))
   passes.clear()
   halves_records = run(config, halves)
-  assert len(passes) == (1 if bank == "exact" else 0)
+  assert len(passes) == 1
   for a, b in zip(
     jax.tree.leaves(restored(config, whole)),
     jax.tree.leaves(restored(config, halves)),
@@ -143,33 +136,6 @@ def test_two_steps_then_restored_two_more_equal_four(
   assert losses[0] == losses[1]
   # From the refresh at epoch 3 on also what was selected.
   assert reproducible(whole_records[6:]) == reproducible(halves_records[6:])
-
-
-def test_a_bank_kept_in_the_step_takes_one_pass_and_has_no_empty_row(
-  arrays, tmp_path, passes
-):
-  config = small("base", arrays, selection__bank="in_step")
-  config.epochs, config.checkpoint.keep = 3, 10
-  config.selection.refresh_epochs = 1
-  run(config, tmp_path)
-  assert len(passes) == 1
-  # An epoch shows 32 of the 38 images; the others must have been embedded as well.
-  banks = [restored(config, tmp_path, step).bank for step in (2, 4)]
-  for bank in banks:
-    norms = np.linalg.norm(bank[:IMAGES], axis=1)
-    np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
-  changed = (banks[0] != banks[1]).any(axis=1)
-  assert changed.sum() == 32
-  assert not changed[IMAGES:].any()
-
-
-@pytest.mark.parametrize(
-  ("rule", "bank", "keeps"),
-  [("knn", "in_step", True), ("none", "in_step", False), ("knn", "exact", False)],
-)
-def test_only_a_selection_that_asks_for_it_keeps_a_bank(rule, bank, keeps, arrays):
-  config = small("base", arrays, selection__rule=rule, selection__bank=bank)
-  assert open_experiment(config).keeps_bank == keeps
 
 
 def _remove(path):

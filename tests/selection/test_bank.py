@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import sharded
 
-from clim_jax import sharding
-from clim_jax.selection.bank import BankBuilder, write_rows
+from clim_jax.selection.bank import BankBuilder
 
 SIDE, DIM = 2, 4
 
@@ -65,29 +64,3 @@ def test_two_fills_compile_once():
   ]
   assert traces == [(1, SIDE, SIDE, 3)]  # one image a device
   assert not np.array_equal(*map(np.asarray, banks))  # the second fill saw its weights
-
-
-def test_the_abstract_bank_is_that_of_the_real_one():
-  images, builder = _images(21), _builder(8, 21, 8)
-  bank = builder(_weights(0), (images[ids] for ids in builder.image_ids()))
-  abstract = builder.abstract()
-  assert (abstract.shape, abstract.dtype) == (bank.shape, bank.dtype)
-  assert abstract.sharding.is_equivalent_to(bank.sharding, bank.ndim)
-
-
-# First and last rows of shards: off by one, a row would land with a neighbour; and
-# what is not a replica's must not wrap around to the end of its shard.
-@pytest.mark.parametrize("ids", [[0, 31], [3, 4, 16, 15], [30], list(range(32))])
-@pytest.mark.parametrize("devices", [1, 2, 8])
-def test_rows_are_written_where_their_images_live_and_nowhere_else(devices, ids):
-  bank = sharded.unit_rows(0, 32, DIM)
-  features = sharded.unit_rows(1, len(ids), DIM)
-  rows, all_ = sharding.ROWS, sharding.REPLICATED
-  write = sharding.spmd(
-    write_rows, sharded.mesh(devices), in_specs=(rows, all_, all_), out_specs=rows
-  )
-  written = write(bank, np.array(ids, np.int32), features)
-  expected = bank.copy()
-  expected[ids] = features
-  np.testing.assert_array_equal(written, expected)
-  assert written.sharding.shard_shape(written.shape) == (32 // devices, DIM)
