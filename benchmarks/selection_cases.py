@@ -112,17 +112,15 @@ def measure_selection(case: Case, repeats: int) -> Measured:
     num_neighbours=case.neighbours,
     num_centers=case.centers,
     kmeans_iterations=_ITERATIONS,
-    kmeans_batch_iterations=0,
-    kmeans_batch_size=0,
     probes=0,
     seed=0,
   )
-  start = {"num_images": case.n, "epoch": 0, "centers": None}
+  start = {"num_images": case.n, "epoch": 0}
   _, found = timed("our clusters", lambda: select.find(mesh, bank, **start))
   clustering = to_host(found.clustering)
 
   def ours(_: int) -> Positives:
-    return select(mesh, bank, **start, labels=None, previous=None).positives
+    return select(mesh, bank, **start, labels=None, previous=None)[0]
 
   def peer(seed: int) -> tuple[np.ndarray, np.ndarray]:
     found = peers.cluster(rows, case.centers, _ITERATIONS, seed)

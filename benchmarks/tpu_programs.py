@@ -183,9 +183,6 @@ def lower_kmeans(
     num_images=images,
     num_centers=num_centers,
     iterations=iterations,
-    batch_iterations=0,
-    batch_size=0,
-    centers=None,
   )
   mapped = sharding.spmd(
     find,

@@ -80,10 +80,7 @@ def get_config() -> ConfigDict:
   selection.rule = "center_wise"
   selection.num_neighbours = 40
   selection.num_centers = 1000  # our choice
-  selection.kmeans_iterations = 20  # with all images; our choice
-  selection.kmeans_batch_iterations = 0  # before those, each with a random batch
-  selection.kmeans_batch_size = 16384  # a multiple of the devices
-  selection.warm_start = False  # True: k-means goes on from the last refresh's centers
+  selection.kmeans_iterations = 20  # at most; our choice
   selection.probes = 0  # clusters searched for neighbours; 0: all images, exactly
   # float32 | bfloat16 | bfloat16_kernel. bfloat16: looks for neighbours in bfloat16 and
   # computes in float32 what may be one; as exact, and meant for accelerators.

@@ -1,8 +1,7 @@
 """Orbax checkpoints: the train state and the positives it trained with.
 
-Positives and centers stand beside the state, not in it: what only reads the state,
-such as an evaluation, need not know them. The centers are there only if k-means goes
-on from them.
+Positives stand beside the state, not in it: what only reads the state, such as an
+evaluation, need not know them.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +20,6 @@ class Checkpoint(NamedTuple):
 
   state: TrainState
   positives: Positives | None  # None before the first selection
-  centers: np.ndarray | None  # of the last k-means, [C, F] float32; None likewise
 
 
 class Checkpoints:
@@ -30,8 +28,7 @@ class Checkpoints:
   def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
     """`keep` bounds how many stay; None keeps all (for reading)."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
-    names = ("state", "positives", "centers")
-    items = {name: ocp.StandardCheckpointHandler() for name in names}
+    items = {name: ocp.StandardCheckpointHandler() for name in Checkpoint._fields}
     self._path = path
     self._manager = ocp.CheckpointManager(
       path.resolve(), item_handlers=items, options=options
@@ -42,15 +39,13 @@ class Checkpoints:
 
   def save(self, step: int, checkpoint: Checkpoint) -> None:
     """Saves in the background; a checkpoint appears whole or not at all."""
-    state, positives, centers = checkpoint
+    state, positives = checkpoint
     items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
     if positives is not None:
       # Orbax stores no empty array; a table without any positive has empty ids.
       ids = np.append(positives.ids, np.int32(-1))
       table = positives._replace(ids=ids)._asdict()
       items["positives"] = ocp.args.StandardSave(table)
-    if centers is not None:
-      items["centers"] = ocp.args.StandardSave({"rows": centers})
     self._manager.save(step, args=ocp.args.Composite(**items))
 
   def restore(self, step: int, like: TrainState) -> Checkpoint:
@@ -62,16 +57,14 @@ class Checkpoints:
     self._check(step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
-    for name in ("positives", "centers"):
-      if (self._path / str(step) / name).exists():
-        items[name] = ocp.args.StandardRestore()
+    if (self._path / str(step) / "positives").exists():
+      items["positives"] = ocp.args.StandardRestore()
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
     positives = None
     if "positives" in items:
       table = {k: np.asarray(v) for k, v in restored["positives"].items()}
       positives = Positives(table["ids"][:-1], table["start"], table["count"])
-    centers = np.asarray(restored["centers"]["rows"]) if "centers" in items else None
-    return Checkpoint(restored["state"], positives, centers)
+    return Checkpoint(restored["state"], positives)
 
   def restore_encoder(
     self, step: int, role: str, sharding: jax.sharding.Sharding

@@ -110,8 +110,6 @@ class Experiment:
       num_neighbours=config.num_neighbours,
       num_centers=config.num_centers,
       kmeans_iterations=config.kmeans_iterations,
-      kmeans_batch_iterations=config.kmeans_batch_iterations,
-      kmeans_batch_size=config.kmeans_batch_size,
       probes=config.probes,
       seed=self.config.seed,
       scoring=config.scoring,

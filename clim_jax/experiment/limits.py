@@ -21,7 +21,7 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   augment_policy(config)
   _check_batch(config, devices)
   _check_ranges(config)
-  _check_selection(config, devices)
+  _check_selection(config)
   check_evaluation(config, devices=devices)
 
 
@@ -129,17 +129,12 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
     )
 
 
-def _check_selection(config: ConfigDict, devices: int) -> None:
+def _check_selection(config: ConfigDict) -> None:
   selection = config.selection
   if selection.probes and selection.rule in ("knn", "none"):
     raise ConfigError(
       f"selection.probes {selection.probes} needs clusters, which rule "
       f"{selection.rule!r} does not make; set it to 0"
-    )
-  if selection.kmeans_batch_iterations and selection.kmeans_batch_size % devices:
-    raise ConfigError(
-      f"selection.kmeans_batch_size {selection.kmeans_batch_size} must divide by "
-      f"{devices} devices"
     )
 
 
@@ -162,8 +157,6 @@ def _check_ranges(config: ConfigDict) -> None:
     "selection.num_neighbours": (positive, "> 0"),
     "selection.num_centers": (positive, "> 0"),
     "selection.refresh_epochs": (positive, "> 0"),
-    "selection.kmeans_batch_size": (positive, "> 0"),
-    "selection.kmeans_batch_iterations": (not_negative, "≥ 0"),
     "selection.probes": (not_negative, "≥ 0"),
     "log.every_steps": (positive, "> 0"),
     "online.every_epochs": (not_negative, "≥ 0"),

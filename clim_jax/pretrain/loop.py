@@ -87,13 +87,11 @@ class Loop:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
     bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
-    warm = self._config.selection.warm_start
-    positives, centers, figures = self._experiment.selection(
+    positives, figures = self._experiment.selection(
       self._experiment.mesh,
       bank,
       num_images=self._experiment.train.num_images,
       epoch=epoch,
-      centers=now.centers if warm else None,
       labels=train_labels(self._experiment),
       previous=now.positives,
     )
@@ -106,7 +104,7 @@ class Loop:
       f"selection at epoch {epoch}: {figures['mean_positives']:.1f} positives an "
       f"anchor, {figures['empty_share']:.0%} without; {seconds:.1f} s"
     )
-    return now._replace(positives=positives, centers=centers if warm else None)
+    return now._replace(positives=positives)
 
   def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:
     """Steps `step` … `stop` − 1 with one table of positives."""

@@ -26,7 +26,7 @@ def pretrain(
   config = experiment.config
   checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
   extractor = FeatureExtractor(experiment, experiment.train)
-  start = Checkpoint(experiment.init_state(), None, None)
+  start = Checkpoint(experiment.init_state(), None)
   newest = checkpoints.newest()
   if newest is not None:
     start = checkpoints.restore(newest, start.state)

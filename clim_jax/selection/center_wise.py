@@ -70,8 +70,6 @@ def center_wise_positives(
     num_neighbours=num_neighbours,
     num_centers=num_centers,
     kmeans_iterations=kmeans_iterations,
-    kmeans_batch_iterations=0,
-    kmeans_batch_size=0,
     probes=probes,
     scoring=scoring,
     seed=seed,
@@ -79,7 +77,7 @@ def center_wise_positives(
   mesh = sharding.make_mesh()
   filling = -images % mesh.devices.size
   rows = sharding.put_rows(mesh, np.pad(bank, ((0, filling), (0, 0))))
-  found = selection.find(mesh, rows, num_images=images, epoch=0, centers=None)
+  found = selection.find(mesh, rows, num_images=images, epoch=0)
   on_host = found.to_host(images)
   table = positives.from_neighbours(on_host.neighbours, on_host.kept)
   statistics = selection_figures(

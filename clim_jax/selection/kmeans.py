@@ -23,15 +23,26 @@ class Clustering(NamedTuple):
 
 
 def spherical_kmeans(
-  rng: jax.Array,
-  bank: jax.Array,
-  centers: jax.Array | None,
-  *,
-  num_images: int,
-  num_centers: int,
-  iterations: int,
-  batch_iterations: int,
-  batch_size: int,
+  rng: jax.Array, bank: jax.Array, *, num_images: int, num_centers: int, iterations: int
+) -> Clustering:
+  """`lloyd` from seeds far apart; to be mapped over the axis "data".
+
+  Args:
+    rng: PRNG key, the same on every replica.
+    bank: this replica's rows, unit-norm, [N_pad / devices, D] float32.
+    num_images: N; global rows from N on are padding.
+    num_centers: C ≤ N.
+    iterations: number of center updates, at most.
+
+  Returns:
+    The clustering; `assignment` and `closeness` are this replica's rows.
+  """
+  centers = seed_centers(rng, bank, num_images=num_images, num_centers=num_centers)
+  return lloyd(bank, centers, num_images=num_images, iterations=iterations)
+
+
+def lloyd(
+  bank: jax.Array, centers: jax.Array, *, num_images: int, iterations: int
 ) -> Clustering:
   """Lloyd's iterations with unit centers; to be mapped over the axis "data".
 
@@ -40,31 +51,13 @@ def spherical_kmeans(
   Sums of members are exact, so the result does not depend on the number of devices.
 
   Args:
-    rng: PRNG key, the same on every replica.
-    bank: this replica's rows, unit-norm, [N_pad / devices, D] float32.
-    centers: where to start, e.g. the centers of the refresh before, unit-norm,
-      replicated, [C, D] float32; None: from seeds far apart.
-    num_images: N; global rows from N on are padding.
-    num_centers: C ≤ N.
-    iterations: number of center updates with all rows, at most.
-    batch_iterations: number of updates with a random batch, before those.
-    batch_size: global rows of a batch, a multiple of the devices.
+    centers: where to start, unit-norm, replicated, [C, D] float32.
+    bank, num_images, iterations, Returns: as `spherical_kmeans`.
 
-  Returns:
-    The clustering; `assignment` and `closeness` are this replica's rows.
-
-  References: Dhillon & Modha 2001, "Concept decompositions for large sparse text
-  data using clustering"; Sculley 2010, "Web-scale k-means clustering".
+  Reference: Dhillon & Modha 2001, "Concept decompositions for large sparse text
+  data using clustering".
   """
-  seed_rng, batch_rng = jax.random.split(rng)
-  if centers is None:
-    centers = seed_centers(
-      seed_rng, bank, num_images=num_images, num_centers=num_centers
-    )
-  if batch_iterations:
-    centers = _batch_updates(
-      batch_rng, bank, centers, num_images, batch_iterations, batch_size
-    )
+  num_centers = len(centers)
   exist = row_offset(bank.shape[0]) + jnp.arange(bank.shape[0]) < num_images
 
   def update(centers: jax.Array, assignment: jax.Array) -> jax.Array:
@@ -195,30 +188,3 @@ def _furthest_rows(closeness: jax.Array, count: int) -> jax.Array:
   distance, rows = lax.all_gather((distance, rows), AXIS, tiled=True, to="invarying")
   _, best = lax.top_k(distance, count)
   return rows[best]
-
-
-def _batch_updates(
-  rng: jax.Array,
-  bank: jax.Array,
-  centers: jax.Array,
-  num_images: int,
-  iterations: int,
-  batch_size: int,
-) -> jax.Array:
-  """Each center as the mean of all rows that batches have assigned to it so far."""
-  here = batch_size // lax.axis_size(AXIS)
-  mine = row_offset(here) + jnp.arange(here)
-
-  def iterate(number: jax.Array, carry: tuple) -> tuple:
-    centers, sums = carry
-    ids = jax.random.randint(
-      jax.random.fold_in(rng, number), (batch_size,), 0, num_images
-    )
-    rows = gather_rows(bank, ids)[mine]
-    new, _ = _sums(rows, assign(rows, centers), centers.shape[0], batch_size)
-    sums += new
-    seen = jnp.any(sums != 0, axis=1, keepdims=True)
-    return jnp.where(seen, unit_norm(sums), centers), sums
-
-  start = (centers, jnp.zeros_like(centers))
-  return lax.fori_loop(0, iterations, iterate, start)[0]

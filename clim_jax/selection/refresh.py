@@ -17,14 +17,6 @@ from clim_jax.selection.search import exact, pruned, recall
 _RECALL_SAMPLE = 256  # images searched exactly to tell what pruning misses
 
 
-class Selected(NamedTuple):
-  """What a refresh finds."""
-
-  positives: Positives
-  centers: np.ndarray | None  # [C, D] float32; None for a rule without clusters
-  figures: dict[str, float]
-
-
 class RowsOnHost(NamedTuple):
   """What was found of every image; None where the rule needs none."""
 
@@ -59,8 +51,6 @@ class Selection:
   num_neighbours: int
   num_centers: int
   kmeans_iterations: int
-  kmeans_batch_iterations: int
-  kmeans_batch_size: int
   probes: int  # clusters searched for neighbours; 0: all images
   seed: int
   scoring: str = "float32"  # of neighbours, one of SCORINGS
@@ -72,10 +62,9 @@ class Selection:
     *,
     num_images: int,
     epoch: int,
-    centers: np.ndarray | None,
     labels: np.ndarray | None,
     previous: Positives | None,
-  ) -> Selected:
+  ) -> tuple[Positives, dict[str, float]]:
     """Selects positives for every image.
 
     Args:
@@ -83,17 +72,16 @@ class Selection:
       bank: unit-norm, [N_pad, D] float32; rows from N on are padding.
       num_images: N.
       epoch: seeds this refresh's k-means.
-      centers: where k-means starts, [C, D] float32; None: anew.
       labels: [N] int for the figures only, or None.
       previous: the table before, for the figures only.
 
     Returns:
-      The positives, the centers and the refresh's figures.
+      The positives, and the refresh's figures.
 
     Raises:
       FloatingPointError: the bank is not finite; names the first such image.
     """
-    rows = self.find(mesh, bank, num_images=num_images, epoch=epoch, centers=centers)
+    rows = self.find(mesh, bank, num_images=num_images, epoch=epoch)
     found = rows.to_host(num_images)
     if found.neighbours is None:
       closer = "c" in RULES[self.rule]
@@ -111,30 +99,20 @@ class Selection:
     )
     if self.is_pruned:
       statistics |= self.recall(mesh, bank, found, epoch=epoch)
-    clustering = rows.clustering
-    new_centers = None if clustering is None else sharding.to_host(clustering.centers)
-    return Selected(table, new_centers, statistics)
+    return table, statistics
 
   @property
   def is_pruned(self) -> bool:
     return self.probes > 0 and RULES[self.rule].startswith("ab")
 
-  def find(
-    self,
-    mesh: Mesh,
-    bank: jax.Array,
-    *,
-    num_images: int,
-    epoch: int,
-    centers: np.ndarray | None,
-  ) -> Rows:
+  def find(self, mesh: Mesh, bank: jax.Array, *, num_images: int, epoch: int) -> Rows:
     """Clusters, neighbours and which of them are positives; see `__call__`."""
     conditions = RULES[self.rule]
     _check_finite(mesh, bank, num_images)
     clustering = nearest = kept = None
     if "b" in conditions:
       rng = jax.random.fold_in(jax.random.key(self.seed), epoch)
-      clustering = _kmeans_fn(mesh, self, num_images)(rng, bank, centers)
+      clustering = _kmeans_fn(mesh, self, num_images)(rng, bank)
     if "a" in conditions:
       options = {
         "num_images": num_images,
@@ -196,13 +174,10 @@ def _kmeans_fn(mesh: Mesh, selection: Selection, num_images: int):  # noqa: ANN2
     num_images=num_images,
     num_centers=selection.num_centers,
     iterations=selection.kmeans_iterations,
-    batch_iterations=selection.kmeans_batch_iterations,
-    batch_size=selection.kmeans_batch_size,
   )
   rows, replicated = sharding.ROWS, sharding.REPLICATED
   specs = kmeans.Clustering(replicated, rows, rows)
-  in_specs = (replicated, rows, replicated)
-  return sharding.spmd(cluster, mesh, in_specs=in_specs, out_specs=specs)
+  return sharding.spmd(cluster, mesh, in_specs=(replicated, rows), out_specs=specs)
 
 
 @functools.cache

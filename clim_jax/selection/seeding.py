@@ -43,7 +43,8 @@ def seed_centers(
   References: Arthur & Vassilvitskii 2007, "k-means++"; Bahmani et al. 2012,
   "Scalable k-means++".
   """
-  sample_rng, draw_rng = jax.random.split(rng)
+  # Split twice: the seeds stay those of every figure measured so far.
+  sample_rng, draw_rng = jax.random.split(jax.random.split(rng)[0])
   least, most = _SAMPLE_LIMITS
   wanted = max(num_centers, least, min(_SAMPLE * num_centers, most))
   size = min(num_images, wanted)

@@ -14,19 +14,10 @@ STATE = {"step": jnp.zeros((), jnp.int32)}  # any tree will do
 
 def test_what_was_not_saved_is_none(tmp_path):
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, Checkpoint(STATE, None, None))
+  checkpoints.save(1, Checkpoint(STATE, None))
   restored = checkpoints.restore(1, STATE)
   assert restored.positives is None
-  assert restored.centers is None
-  assert not (tmp_path / "1" / "centers").exists()
-  checkpoints.close()
-
-
-def test_centers_come_back_as_they_were(tmp_path):
-  centers = np.random.default_rng(0).normal(size=(5, DIM)).astype(np.float32)
-  checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
-  checkpoints.save(1, Checkpoint(STATE, None, centers))
-  np.testing.assert_array_equal(checkpoints.restore(1, STATE).centers, centers)
+  assert not (tmp_path / "1" / "positives").exists()
   checkpoints.close()
 
 
@@ -40,7 +31,7 @@ def test_an_encoder_comes_back_alone_whatever_else_is_there(role, tmp_path):
   }
   checkpoints = Checkpoints(epath.Path(tmp_path), keep=1)
   state = arrays | STATE | {"queue": jnp.zeros((6, DIM))}
-  checkpoints.save(1, Checkpoint(state, None, None))
+  checkpoints.save(1, Checkpoint(state, None))
   replicated = sharding.replicated(sharding.make_mesh())
   found = checkpoints.restore_encoder(1, role, replicated)
   assert set(found) == {"params", "batch_stats"}

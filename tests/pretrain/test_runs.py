@@ -110,10 +110,8 @@ def passes(monkeypatch):
   return counted
 
 
-@pytest.mark.parametrize("warm", [False, True])
-def test_two_steps_then_restored_two_more_equal_four(warm, arrays, tmp_path, passes):
+def test_two_steps_then_restored_two_more_equal_four(arrays, tmp_path, passes):
   config = small("base", arrays)
-  config.selection.warm_start = warm  # from the centers that the checkpoint holds
   config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
   config.selection.refresh_epochs = 2
   whole, halves = tmp_path / "whole", tmp_path / "halves"

@@ -24,7 +24,6 @@ def select(bank: np.ndarray, mesh: jax.sharding.Mesh, probes: int) -> list[np.nd
     sharding.put_rows(mesh, rows),
     num_images=len(bank),
     epoch=0,
-    centers=None,
     labels=None,
     previous=None,
   )

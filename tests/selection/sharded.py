@@ -38,38 +38,53 @@ def search(bank, devices, count, *, spare=0, scoring="float32"):
   return np.asarray(ids)[: len(bank)]
 
 
-def cluster(bank, devices, num_centers, iterations, *, rng=None, padded=None, **start):
-  """The clustering of the real rows, as NumPy arrays; `padded` replaces `pad`.
+def cluster(
+  bank, devices, num_centers, iterations, *, rng=None, padded=None, centers=None
+):
+  """The clustering of the real rows, as NumPy arrays.
 
-  `start`: `centers` to start from, or `batches` and `batch_size`.
+  `padded` replaces `pad`, `centers` the seeds.
   """
-  batches, batch_size = start.get("batches", 0), start.get("batch_size", 0)
-  centers = start.get("centers")
   blocks = (kmeans._ROWS, kmeans._CENTERS)
-  mapped = _cluster(
-    devices, len(bank), num_centers, iterations, batches, batch_size, blocks
-  )
-  rng = jax.random.key(0) if rng is None else rng
+  start = jax.random.key(0) if rng is None else rng
+  if centers is None:
+    mapped = _cluster(devices, len(bank), num_centers, iterations, blocks)
+  else:
+    start, mapped = centers, _lloyd(devices, len(bank), iterations, blocks)
   padded = pad(bank, devices) if padded is None else padded
-  out = [np.asarray(x) for x in mapped(rng, padded, centers)]
+  out = [np.asarray(x) for x in mapped(start, padded)]
   return kmeans.Clustering(out[0], out[1][: len(bank)], out[2][: len(bank)])
 
 
 # Compiling takes most of the time; the block sizes belong to what is compiled.
 @functools.cache
-def _cluster(devices, images, centers, iterations, batches, batch_size, blocks):
-  find = functools.partial(
-    kmeans.spherical_kmeans,
-    num_images=images,
-    num_centers=centers,
-    iterations=iterations,
-    batch_iterations=batches,
-    batch_size=batch_size,
+def _cluster(devices, images, centers, iterations, blocks):
+  return _mapped(
+    devices,
+    functools.partial(
+      kmeans.spherical_kmeans,
+      num_images=images,
+      num_centers=centers,
+      iterations=iterations,
+    ),
   )
+
+
+@functools.cache
+def _lloyd(devices, images, iterations, blocks):
+  return _mapped(
+    devices,
+    lambda centers, bank: kmeans.lloyd(
+      bank, centers, num_images=images, iterations=iterations
+    ),
+  )
+
+
+def _mapped(devices, find):
   rows, replicated = sharding.ROWS, sharding.REPLICATED
   return sharding.spmd(
     find,
     mesh(devices),
-    in_specs=(replicated, rows, replicated),
+    in_specs=(replicated, rows),
     out_specs=kmeans.Clustering(replicated, rows, rows),
   )

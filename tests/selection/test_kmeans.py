@@ -139,14 +139,10 @@ def test_padding_has_no_influence():
 
 
 @pytest.mark.parametrize("devices", [2, 3, 8])
-@pytest.mark.parametrize("batches", [0, 5])
-def test_any_number_of_devices_gives_the_same_clusters_to_the_last_bit(
-  devices, batches
-):
+def test_any_number_of_devices_gives_the_same_clusters_to_the_last_bit(devices):
   # Sums of members are exact, so not even rounding may differ.
   bank = sharded.unit_rows(4, 203, 6)
-  start = {"batches": batches, "batch_size": 24}
-  one, many = (sharded.cluster(bank, n, 9, 6, **start) for n in (1, devices))
+  one, many = (sharded.cluster(bank, n, 9, 6) for n in (1, devices))
   for a, b in zip(one, many, strict=True):
     np.testing.assert_array_equal(a, b)
   np.testing.assert_allclose(np.linalg.norm(many.centers, axis=1), 1, atol=ROUNDING)
@@ -160,20 +156,6 @@ def test_a_start_goes_on_as_if_the_iterations_had_never_stopped(devices):
   rest = sharded.cluster(bank, devices, 9, 2, centers=half.centers)
   for a, b in zip(whole, rest, strict=True):
     np.testing.assert_array_equal(a, b)
-
-
-@DEVICES
-def test_batches_come_near_the_inertia_of_full_iterations(devices):
-  bank, truth = _blobs()
-  batches = {"batches": 20, "batch_size": 32}
-  found = sharded.cluster(bank, devices, 5, 0, **batches)
-  assert adjusted_rand_score(found.assignment, truth) == 1.0
-  # One full update takes the centers off the means of the few sampled rows.
-  polished = sharded.cluster(bank, devices, 5, 1, **batches)
-  full = sharded.cluster(bank, devices, 5, 10)
-  np.testing.assert_allclose(
-    np.sum(1 - polished.closeness), np.sum(1 - full.closeness), rtol=1e-3
-  )
 
 
 def test_inertia_is_that_of_scikit_learn_s_kmeans_plus_plus():

@@ -29,7 +29,6 @@ def _selected(rule, devices):
     sharded.pad(BANK, devices),
     num_images=IMAGES,
     epoch=EPOCH,
-    centers=None,
     labels=None,
     previous=None,
   )

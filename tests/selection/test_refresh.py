@@ -10,7 +10,7 @@ from clim_jax.selection.search import exact
 from clim_jax.selection.search.tile_pairs import Tiling
 
 IMAGES = 61
-SELECTION = Selection("center_wise", 8, 4, 4, 0, 0, 0, 0)
+SELECTION = Selection("center_wise", 8, 4, 4, 0, 0)
 
 
 def _blobs(seed=0):
@@ -21,16 +21,14 @@ def _blobs(seed=0):
 
 
 def _refresh(bank, *, devices=8, select=SELECTION, epoch=0, labels=None, previous=None):
-  table, _, figures = select(
+  return select(
     sharded.mesh(devices),
     sharded.pad(bank, devices),
     num_images=len(bank),
     epoch=epoch,
-    centers=None,
     labels=labels,
     previous=previous,
   )
-  return table, figures
 
 
 def _assert_same(one, other):
@@ -62,29 +60,13 @@ def test_the_epoch_starts_k_means_anew():
   assert not np.array_equal(one.count, other.count)
 
 
-def _call(select, bank, centers=None):
-  start = {"centers": centers, "labels": None, "previous": None}
-  rows = sharded.pad(bank, 8)
-  return select(sharded.mesh(8), rows, num_images=len(bank), epoch=0, **start)
-
-
-def test_k_means_goes_on_from_the_centers_given():
-  bank, given = _blobs()[0], sharded.unit_rows(3, 4, 6)
-  still = dataclasses.replace(SELECTION, kmeans_iterations=0)
-  np.testing.assert_array_equal(_call(still, bank, given).centers, given)
-  whole = _call(dataclasses.replace(SELECTION, kmeans_iterations=4), bank)
-  half = _call(dataclasses.replace(SELECTION, kmeans_iterations=2), bank)
-  rest = dataclasses.replace(SELECTION, kmeans_iterations=2)
-  np.testing.assert_array_equal(_call(rest, bank, half.centers).centers, whole.centers)
-
-
 def test_a_pruned_selection_tells_its_recall():
   bank, _ = _blobs()
   pruned = dataclasses.replace(SELECTION, probes=4)  # all there are
-  figures = _call(pruned, bank).figures
+  table, figures = _refresh(bank, select=pruned)
   names = ("neighbours_recall", "positives_recall", "positives_exact")
   assert [figures[name] for name in names] == [1, 1, 1]
-  _assert_same(_call(pruned, bank).positives, _call(SELECTION, bank).positives)
+  _assert_same(table, _refresh(bank)[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -92,7 +74,7 @@ def test_features_that_are_not_finite_are_refused_by_the_image(value):
   bank = _blobs()[0].copy()
   bank[[17, 40]] = value
   with pytest.raises(FloatingPointError, match=r"2 of 61 images .* image 17;"):
-    _call(SELECTION, bank)
+    _refresh(bank)
 
 
 def test_figures_are_those_that_the_rule_allows():
