@@ -82,9 +82,8 @@ def get_config() -> ConfigDict:
   selection.num_centers = 1000  # our choice
   selection.kmeans_iterations = 20  # at most; our choice
   selection.probes = 0  # clusters searched for neighbours; 0: all images, exactly
-  # float32 | bfloat16 | bfloat16_kernel. bfloat16: looks for neighbours in bfloat16 and
+  # float32 | bfloat16. bfloat16: looks for neighbours in bfloat16 and
   # computes in float32 what may be one; as exact, and meant for accelerators.
-  # bfloat16_kernel: likewise by a kernel for TPU that never stores the similarities.
   selection.scoring = "float32"
   selection.warmup_epochs = 10  # of plain MoCo v2 before the first selection; ours
   selection.refresh_epochs = 5

@@ -87,9 +87,7 @@ def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
   search = tpu_programs.lower_neighbours(
     mesh, images=4000, dim=64, num_neighbours=10, scoring=scoring
   )
-  text = search.compile().as_text()
-  assert "collective-permute" in text
-  assert ("hit_words" in text) == (scoring == "bfloat16_kernel")
+  assert "collective-permute" in search.compile().as_text()
 
 
 def test_k_means_compiles(mesh):
@@ -153,16 +151,3 @@ def test_augmentation_falls_back_to_operations(mesh, side, implementation):
     mesh, batch_per_chip=2, side=side, implementation=implementation
   )
   assert "tpu_custom_call" not in lowered.as_text()
-
-
-@pytest.mark.parametrize("topology", sorted(tpu_programs.TOPOLOGIES))
-def test_the_kernel_of_hits_compiles_for_every_generation(topology):
-  mesh = tpu_programs.topology_mesh(topology)
-  search = tpu_programs.lower_neighbours(
-    mesh,
-    images=64 * mesh.devices.size,
-    dim=2048,
-    num_neighbours=5,
-    scoring="bfloat16_kernel",
-  )
-  assert "hit_words" in search.compile().as_text()

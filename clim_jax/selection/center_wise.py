@@ -48,7 +48,7 @@ def center_wise_positives(
     kmeans_iterations: of Lloyd's algorithm.
     probes: clusters searched for neighbours; 0 searches all images, exactly. With
       probes the statistics hold the recall, measured on a sample.
-    scoring: one of `scoring.SCORINGS`; all are exact, those with bfloat16 are meant for
+    scoring: one of `scoring.SCORINGS`; both are exact, bfloat16 is meant for
       accelerators.
     labels: [N] int, for the statistics alone: the precision of what was found.
     seed: of k-means and of the sample.

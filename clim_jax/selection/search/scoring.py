@@ -3,22 +3,18 @@
 A bfloat16 product costs a small part of a float32 one on an accelerator, but its
 cosines are off by up to the slack. So a cosine is a hit already if it comes within
 the slack of the bound, and the hits alone are computed anew in float32: lists hold
-nothing but float32 cosines, and no candidate of theirs is missed. As hits are all that
-a bfloat16 tile is read for, a kernel can find them without storing the tile.
+nothing but float32 cosines, and no candidate of theirs is missed.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from clim_jax.selection.search import hits
-from clim_jax.selection.search.hit_kernel import hit_words
 from clim_jax.sharding import AXIS
 
-SCORINGS = ("float32", "bfloat16", "bfloat16_kernel")
+SCORINGS = ("float32", "bfloat16")
 
 
 def slack_of(bank: jax.Array, scoring: str) -> jax.Array:
@@ -35,34 +31,6 @@ def slack_of(bank: jax.Array, scoring: str) -> jax.Array:
   most = lax.pmax(jnp.linalg.norm(lost, axis=1).max(), AXIS)
   rounding = 2 * bank.shape[1] * jnp.finfo(jnp.float32).eps
   return most * (2 + most) + rounding
-
-
-class TileHits(NamedTuple):
-  """Of two tiles: which pairs may enter a list, and the cosines of those that do."""
-
-  of_rows: jax.Array  # words of `hits.row_hits`, [C / 32, R] uint32
-  of_columns: jax.Array  # words of `hits.column_hits`, [R / 32, C] uint32
-  exactly: Callable[[jax.Array, jax.Array], jax.Array]  # rows, columns [K] → [K]
-
-
-def tile_hits(
-  rows: jax.Array,
-  columns: jax.Array,
-  row_bound: jax.Array,
-  column_bound: jax.Array,
-  scoring: str,
-) -> TileHits:
-  """Hits of both sides of a pair of tiles, [R, D] and [C, D]; bounds less the slack."""
-  if scoring == "bfloat16_kernel":
-    low = rows.astype(jnp.bfloat16), columns.astype(jnp.bfloat16)
-    words = hit_words(*low, row_bound, column_bound)
-    return TileHits(*words, _cosines_of(rows, columns))
-  similarity, exactly = similarities(rows, columns, scoring)
-  return TileHits(
-    hits.row_hits(similarity, row_bound),
-    hits.column_hits(similarity, column_bound),
-    exactly,
-  )
 
 
 def similarities(
@@ -87,13 +55,7 @@ def similarities(
     columns.astype(jnp.bfloat16).T,
     preferred_element_type=jnp.float32,
   )
-  return coarse, _cosines_of(rows, columns)
-
-
-def _cosines_of(
-  rows: jax.Array, columns: jax.Array
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-  return lambda row, column: cosines(rows[row], columns[column])
+  return coarse, lambda row, column: cosines(rows[row], columns[column])
 
 
 def cosines(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from jax import lax
 from clim_jax.selection.search import best as best_lists
 from clim_jax.selection.search import hits
 from clim_jax.selection.search.best import Best
-from clim_jax.selection.search.scoring import similarities, tile_hits
+from clim_jax.selection.search.scoring import similarities
 
 
 class Shard(NamedTuple):
@@ -85,16 +85,16 @@ def sweep(
 
     row_bound = _bound(of_rows, visitor.first(column)) - mine.slack
     column_bound = _bound(of_columns, mine.first(row)) - mine.slack
-    found = tile_hits(*tiles, row_bound, column_bound, mine.scoring)
-    exist = hits.first_bits(visitor.exist(column), words)[:, None]
-    of_rows = hits.absorb(
-      of_rows, found.of_rows & exist, found.exactly, visitor.first(column)
-    )
-    exist = hits.first_bits(mine.exist(row), words)[:, None]
+    similarity, exactly = similarities(*tiles, mine.scoring)
+    row_found = hits.row_hits(similarity, row_bound)
+    row_found &= hits.first_bits(visitor.exist(column), words)[:, None]
+    column_found = hits.column_hits(similarity, column_bound)
+    column_found &= hits.first_bits(mine.exist(row), words)[:, None]
+    of_rows = hits.absorb(of_rows, row_found, exactly, visitor.first(column))
     of_columns = hits.absorb(
       of_columns,
-      found.of_columns & exist,
-      lambda column, row: found.exactly(row, column),
+      column_found,
+      lambda column, row: exactly(row, column),
       mine.first(row),
     )
     both = jax.tree.map(lambda *two: jnp.stack(two), of_rows, of_columns)

@@ -38,13 +38,12 @@ def _nearest(bank, count):
   return -np.sort(-similarity, axis=1)[:, :count]
 
 
-@pytest.mark.parametrize("low", ["bfloat16", "bfloat16_kernel"])
 @pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize(
   "bank", [sharded.unit_rows(0, 203, 16), _crowded()], ids=["random", "crowded"]
 )
-def test_bfloat16_finds_what_float32_finds(bank, devices, low, small_tiles):
-  ids = sharded.search(bank, devices, 20, scoring=low)
+def test_bfloat16_finds_what_float32_finds(bank, devices, small_tiles):
+  ids = sharded.search(bank, devices, 20, scoring="bfloat16")
   np.testing.assert_allclose(_kth_similarity(bank, ids), _nearest(bank, 20), atol=5e-7)
 
 
