@@ -9,24 +9,6 @@ from jax.typing import ArrayLike
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL's mode "L"
 
 
-def adjust_brightness(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Multiplies by factor >= 0 and clips. [S, S, 3] float32 -> the same.
-
-  Reference: this and the next two, PIL's ImageEnhance and torchvision's ColorJitter.
-  """
-  return blend(image, 0.0, factor)
-
-
-def adjust_contrast(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Blends with the mean luma, factor 0 giving that. [S, S, 3] float32 -> the same."""
-  return blend(image, jnp.mean(luma(image)), factor)
-
-
-def adjust_saturation(image: jax.Array, factor: ArrayLike) -> jax.Array:
-  """Blends with the luma, factor 0 giving that. [S, S, 3] float32 -> the same."""
-  return blend(image, luma(image), factor)
-
-
 def adjust_hue(image: jax.Array, shift: ArrayLike) -> jax.Array:
   """Turns the hue of HSV by a fraction of the circle, leaving saturation and value.
 
@@ -118,5 +100,9 @@ def luma_of(*planes: jax.Array) -> jax.Array:
 
 
 def blend(image: jax.Array, target: ArrayLike, factor: ArrayLike) -> jax.Array:
-  """factor·image + (1 − factor)·target, clipped to [0, 1]."""
+  """factor·image + (1 − factor)·target, clipped to [0, 1].
+
+  With a target of 0, of the mean luma or of the luma this adjusts brightness, contrast
+  or saturation, as PIL's ImageEnhance and torchvision's ColorJitter do.
+  """
   return jnp.clip(factor * image + (1 - factor) * target, 0, 1)
