@@ -16,9 +16,8 @@ from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
-from clim_jax.experiment.evaluation_limits import check_evaluation
 from clim_jax.experiment.experiment import make_encoder, open_experiment
-from clim_jax.experiment.limits import with_groups
+from clim_jax.experiment.limits import check_evaluation, with_groups
 from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain.pretrain import pretrain

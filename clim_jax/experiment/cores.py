@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 
 from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
-from clim_jax.experiment.evaluation_limits import check_evaluation
-from clim_jax.experiment.limits import check_config
+from clim_jax.experiment.limits import check_config, check_evaluation
 from clim_jax.models.resnet import ARCHITECTURES, feature_dim
 
 _WIDEST = 256  # features of a network that gains by it, at most; measured

@@ -1,28 +1,124 @@
 """What a config must satisfy, checked before anything is built."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from clim_jax.augment.policy import Policy
 from clim_jax.experiment.configuration import ConfigError
-from clim_jax.experiment.evaluation_limits import check_evaluation
 from clim_jax.method.mixture import MIXTURES
 from clim_jax.method.optim import OPTIMIZERS
+from clim_jax.models.encoder import LAYERS
 from clim_jax.models.resnet import ARCHITECTURES, STEMS
+from clim_jax.probes.subjects import REFERENCES
 from clim_jax.selection.positives import RULES
 from clim_jax.selection.search.scoring import SCORINGS
+
+PROTOCOLS = ("knn", "linear_cached", "few_label", "linear", "finetune")
+_POSITIVE = (lambda value: value > 0), "> 0"
+_NOT_NEGATIVE = (lambda value: value >= 0), "≥ 0"
+_SHARE = (lambda value: 0 <= value <= 1), "in [0, 1]"
+_SOME = (lambda value: 0 < value <= 1), "in (0, 1]"
+
+# What each value must be, and each of a tuple of values.
+_CHOICES = {
+  "data.source": ("digits", "npz", "folder", "tfds"),
+  "data.on_bad_image": ("raise", "skip"),
+  "model.backbone": tuple(ARCHITECTURES),
+  "model.stem": STEMS,
+  "model.dtype": ("auto", "float32", "bfloat16"),
+  "moco.momentum_schedule": ("constant", "cosine"),
+  "selection.rule": tuple(RULES),
+  "selection.scoring": SCORINGS,
+  "mixture.kind": (*MIXTURES, "direct"),
+  "optimizer.name": OPTIMIZERS,
+}
+_RANGES = {
+  "epochs": _POSITIVE,
+  "moco.temperature": _POSITIVE,
+  "moco.momentum": _SHARE,
+  "mixture.alpha": _POSITIVE,
+  "mixture.weight": _SHARE,
+  "selection.num_neighbours": _POSITIVE,
+  "selection.num_centers": _POSITIVE,
+  "selection.refresh_epochs": _POSITIVE,
+  "selection.probes": _NOT_NEGATIVE,
+  "log.every_steps": _POSITIVE,
+  "online.every_epochs": _NOT_NEGATIVE,
+  "online.train_images": _POSITIVE,
+  "online.test_images": _POSITIVE,
+  "online.neighbours": _POSITIVE,
+  "checkpoint.every_epochs": _POSITIVE,
+  "data.test_fraction": ((lambda value: 0 <= value < 1), "in [0, 1)"),
+  "views.evaluation_fraction": _SOME,
+}
+_EVALUATION_CHOICES = {
+  "evaluation.protocols": PROTOCOLS,
+  "evaluation.references": REFERENCES,
+  "evaluation.layer": LAYERS,
+  "evaluation.encoder": ("query", "key"),
+}
+_EVALUATION_RANGES = {
+  "evaluation.validation_fraction": ((lambda value: 0 < value < 1), "in (0, 1)"),
+  "evaluation.raw_pixel_side": _POSITIVE,
+  "evaluation.knn.neighbours": _POSITIVE,
+  "evaluation.knn.temperatures": _POSITIVE,
+  "evaluation.linear_cached.regularisers": _NOT_NEGATIVE,
+  "evaluation.linear_cached.iterations": _POSITIVE,
+  "evaluation.few_label.counts": _POSITIVE,
+  "evaluation.few_label.seeds": _NOT_NEGATIVE,
+  "evaluation.few_label.iterations": _POSITIVE,
+  "evaluation.linear.epochs": _POSITIVE,
+  "evaluation.linear.learning_rates": _POSITIVE,
+  "evaluation.linear.weight_decays": _NOT_NEGATIVE,
+  "evaluation.finetune.epochs": _POSITIVE,
+  "evaluation.finetune.fractions": _SOME,
+  "evaluation.finetune.seeds": _NOT_NEGATIVE,
+  "evaluation.finetune.settings": (
+    (lambda pair: len(pair) == 2 and min(pair) >= 0),
+    "≥ 0, 2",
+  ),
+}
 
 
 def check_config(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for values that cannot work on this many devices."""
-  _check_choices(config)
+  _check_choices(config, _CHOICES)
   _check_views(config)
   augment_policy(config)
   _check_batch(config, devices)
-  _check_ranges(config)
-  _check_selection(config)
+  _check_ranges(config, _RANGES)
+  if config.selection.probes and "b" not in RULES[config.selection.rule]:
+    raise ConfigError(
+      f"selection.probes {config.selection.probes} needs clusters, which rule "
+      f"{config.selection.rule!r} does not make; set it to 0"
+    )
   check_evaluation(config, devices=devices)
+
+
+def check_evaluation(config: ConfigDict, *, devices: int) -> None:
+  """Raises ConfigError for an evaluation that cannot work on this many devices."""
+  evaluation = config.evaluation
+  sizes = {"batch_size": evaluation.batch_size}
+  # A large pod that pretrains need not suit a probe that it does not run.
+  for name in {"linear", "finetune"} & set(evaluation.protocols):
+    sizes[f"{name}.batch_size"] = evaluation[name].batch_size
+  for key, size in sizes.items():
+    if size < 1 or size % devices:
+      raise ConfigError(f"evaluation.{key} {size} must divide by {devices} devices")
+  _check_choices(config, _EVALUATION_CHOICES)
+  if min(evaluation.scales, default=0.0) * config.views.evaluation_side < 1:
+    raise ConfigError(
+      f"evaluation.scales {tuple(evaluation.scales)} must leave each side of "
+      f"{config.views.evaluation_side} at least 1 pixel, and not be empty"
+    )
+  low, high = evaluation.crop_scale
+  if not 0 < low <= high <= 1:
+    raise ConfigError(
+      f"evaluation.crop_scale {low}–{high} must satisfy 0 < min ≤ max ≤ 1"
+    )
+  _check_ranges(config, _EVALUATION_RANGES)
 
 
 def check_against_data(config: ConfigDict, num_images: int) -> None:
@@ -67,24 +163,30 @@ def augment_policy(config: ConfigDict) -> Policy:
     raise ConfigError(f"augment.{error}") from error
 
 
-def _check_choices(config: ConfigDict) -> None:
-  choices = {
-    "data.source": ("digits", "npz", "folder", "tfds"),
-    "model.backbone": tuple(ARCHITECTURES),
-    "model.stem": STEMS,
-    "model.dtype": ("auto", "float32", "bfloat16"),
-    "data.on_bad_image": ("raise", "skip"),
-    "moco.momentum_schedule": ("constant", "cosine"),
-    "selection.rule": tuple(RULES),
-    "selection.scoring": SCORINGS,
-    "mixture.kind": (*MIXTURES, "direct"),
-    "optimizer.name": OPTIMIZERS,
-  }
+def _values(config: ConfigDict, key: str) -> tuple[Any, ...]:
+  value: Any = config
+  for part in key.split("."):
+    value = value[part]
+  return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _check_choices(config: ConfigDict, choices: dict[str, tuple[str, ...]]) -> None:
   for key, allowed in choices.items():
-    section, name = key.split(".")
-    value = config[section][name]
-    if value not in allowed:
-      raise ConfigError(f"{key} {value!r} must be one of {', '.join(allowed)}")
+    for value in _values(config, key):
+      if value not in allowed:
+        raise ConfigError(f"{key} {value!r} must be one of {', '.join(allowed)}")
+
+
+def _check_ranges(
+  config: ConfigDict, ranges: dict[str, tuple[Callable[[Any], bool], str]]
+) -> None:
+  for key, (holds, limit) in ranges.items():
+    values = _values(config, key)
+    if not values:
+      raise ConfigError(f"{key} is empty: give at least one value")
+    for value in values:
+      if not holds(value):
+        raise ConfigError(f"{key} {value} must be {limit}")
 
 
 def _check_views(config: ConfigDict) -> None:
@@ -127,49 +229,3 @@ def _check_batch(config: ConfigDict, devices: int) -> None:
     raise ConfigError(
       f"moco.queue_size {config.moco.queue_size} must hold the {keys} keys of a step"
     )
-
-
-def _check_selection(config: ConfigDict) -> None:
-  selection = config.selection
-  if selection.probes and selection.rule in ("knn", "none"):
-    raise ConfigError(
-      f"selection.probes {selection.probes} needs clusters, which rule "
-      f"{selection.rule!r} does not make; set it to 0"
-    )
-
-
-def _check_ranges(config: ConfigDict) -> None:
-  def positive(value: float) -> bool:
-    return value > 0
-
-  def not_negative(value: float) -> bool:
-    return value >= 0
-
-  def share(value: float) -> bool:
-    return 0 <= value <= 1
-
-  ranges: dict[str, tuple[Callable[[float], bool], str]] = {
-    "epochs": (positive, "> 0"),
-    "moco.temperature": (positive, "> 0"),
-    "moco.momentum": (share, "in [0, 1]"),
-    "mixture.alpha": (positive, "> 0"),
-    "mixture.weight": (share, "in [0, 1]"),
-    "selection.num_neighbours": (positive, "> 0"),
-    "selection.num_centers": (positive, "> 0"),
-    "selection.refresh_epochs": (positive, "> 0"),
-    "selection.probes": (not_negative, "≥ 0"),
-    "log.every_steps": (positive, "> 0"),
-    "online.every_epochs": (not_negative, "≥ 0"),
-    "online.train_images": (positive, "> 0"),
-    "online.test_images": (positive, "> 0"),
-    "online.neighbours": (positive, "> 0"),
-    "checkpoint.every_epochs": (positive, "> 0"),
-    "data.test_fraction": (lambda value: 0 <= value < 1, "in [0, 1)"),
-    "views.evaluation_fraction": (lambda value: 0 < value <= 1, "in (0, 1]"),
-  }
-  for key, (holds, limit) in ranges.items():
-    value = config
-    for part in key.split("."):
-      value = value[part]
-    if not holds(value):
-      raise ConfigError(f"{key} {value} must be {limit}")

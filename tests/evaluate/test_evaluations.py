@@ -32,7 +32,7 @@ from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.task import Task
 from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import ConfigError, Given
-from clim_jax.experiment.evaluation_limits import PROTOCOLS
+from clim_jax.experiment.limits import PROTOCOLS
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
 
