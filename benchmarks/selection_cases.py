@@ -120,7 +120,7 @@ def measure_selection(case: Case, repeats: int) -> Measured:
   clustering = to_host(found.clustering)
 
   def ours(_: int) -> Positives:
-    return select(mesh, bank, **start, labels=None, previous=None)[0]
+    return select(mesh, bank, **start, labels=None, previous=None).positives
 
   def peer(seed: int) -> tuple[np.ndarray, np.ndarray]:
     found = peers.cluster(rows, case.centers, _ITERATIONS, seed)

@@ -87,7 +87,7 @@ class Loop:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
     bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
-    positives, figures = self._experiment.selection(
+    positives, figures, _ = self._experiment.selection(
       self._experiment.mesh,
       bank,
       num_images=self._experiment.train.num_images,

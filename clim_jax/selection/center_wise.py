@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from clim_jax import sharding
-from clim_jax.selection import positives
-from clim_jax.selection.figures import selection_figures
 from clim_jax.selection.positives import RULES
 from clim_jax.selection.refresh import Selection
 from clim_jax.selection.search.scoring import SCORINGS
@@ -77,21 +75,10 @@ def center_wise_positives(
   mesh = sharding.make_mesh()
   filling = -images % mesh.devices.size
   rows = sharding.put_rows(mesh, np.pad(bank, ((0, filling), (0, 0))))
-  found = selection.find(mesh, rows, num_images=images, epoch=0)
-  on_host = found.to_host(images)
-  table = positives.from_neighbours(on_host.neighbours, on_host.kept)
-  statistics = selection_figures(
-    table,
-    previous=None,
-    assignment=on_host.assignment,
-    neighbours=on_host.neighbours,
-    labels=labels,
-    num_centers=num_centers,
-    rng=np.random.default_rng(seed),
+  _, statistics, found = selection(
+    mesh, rows, num_images=images, epoch=0, labels=labels, previous=None
   )
-  if selection.is_pruned:
-    statistics |= selection.recall(mesh, rows, on_host, epoch=0)
-  return CenterWisePositives(on_host.neighbours, on_host.kept, statistics)
+  return CenterWisePositives(found.neighbours, found.kept, statistics)
 
 
 def _unit_rows(embeddings: np.ndarray) -> np.ndarray:

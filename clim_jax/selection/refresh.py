@@ -26,8 +26,14 @@ class RowsOnHost(NamedTuple):
   closeness: np.ndarray | None  # cosine to the center, [N] float32
 
 
+class Selected(NamedTuple):
+  positives: Positives
+  figures: dict[str, float]  # see `figures.selection_figures`, `recall.recall_figures`
+  rows: RowsOnHost
+
+
 class Rows(NamedTuple):
-  """The same, rows sharded."""
+  """`RowsOnHost`, rows sharded."""
 
   neighbours: jax.Array | None
   kept: jax.Array | None
@@ -64,7 +70,7 @@ class Selection:
     epoch: int,
     labels: np.ndarray | None,
     previous: Positives | None,
-  ) -> tuple[Positives, dict[str, float]]:
+  ) -> Selected:
     """Selects positives for every image.
 
     Args:
@@ -74,9 +80,6 @@ class Selection:
       epoch: seeds this refresh's k-means.
       labels: [N] int for the figures only, or None.
       previous: the table before, for the figures only.
-
-    Returns:
-      The positives, and the refresh's figures.
 
     Raises:
       FloatingPointError: the bank is not finite; names the first such image.
@@ -99,7 +102,7 @@ class Selection:
     )
     if self.is_pruned:
       statistics |= self.recall(mesh, bank, found, epoch=epoch)
-    return table, statistics
+    return Selected(table, statistics, found)
 
   @property
   def is_pruned(self) -> bool:

@@ -14,20 +14,20 @@ from clim_jax.selection.refresh import Selection
 
 
 def select(bank: np.ndarray, mesh: jax.sharding.Mesh, probes: int) -> list[np.ndarray]:
-  """The table of positives and the centers."""
+  """The table of positives and what the clusters say of each image."""
   devices = mesh.devices.size
   padded = np.pad(bank, ((0, -len(bank) % devices), (0, 0)))
-  rows = padded[sharding.process_rows(mesh, len(padded))]
-  select = Selection("center_wise", 20, 30, 8, 3, 240, probes, 5)
-  table, centers, _ = select(
+  mine = padded[sharding.process_rows(mesh, len(padded))]
+  select = Selection("center_wise", 20, 30, 8, probes, 5)
+  table, _, rows = select(
     mesh,
-    sharding.put_rows(mesh, rows),
+    sharding.put_rows(mesh, mine),
     num_images=len(bank),
     epoch=0,
     labels=None,
     previous=None,
   )
-  return [*table, centers]
+  return [*table, rows.assignment, rows.closeness]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ DEVICES = pytest.mark.parametrize("devices", [1, 8])
 @functools.cache
 def _selected(rule, devices):
   """The sets of positives that a whole refresh selects."""
-  select = Selection(rule, NEIGHBOURS, CENTERS, ITERATIONS, 0, 0, 0, SEED)
+  select = Selection(rule, NEIGHBOURS, CENTERS, ITERATIONS, 0, SEED)
   table, *_ = select(
     sharded.mesh(devices),
     sharded.pad(BANK, devices),
@@ -105,8 +105,8 @@ def test_equally_near_the_center_is_not_nearer():
 def test_equally_near_neighbours_are_not_nearer():
   # Copies of two images in one cluster: every closeness comes twice.
   bank = np.repeat(np.float32([[1, 0], [0.8, 0.6], [0.6, 0.8]]), 3, axis=0)
-  select = Selection("center_wise", 8, 1, 2, 0, 0, 0, 0)
-  start = {"centers": None, "labels": None, "previous": None}
+  select = Selection("center_wise", 8, 1, 2, 0, 0)
+  start = {"labels": None, "previous": None}
   table, *_ = select(sharded.mesh(1), bank, num_images=9, epoch=0, **start)
   near, middle, far = set(range(3)), set(range(3, 6)), set(range(6, 9))
   # The mean direction is nearest (0.8, 0.6); (1, 0) comes last.

@@ -21,7 +21,7 @@ def _blobs(seed=0):
 
 
 def _refresh(bank, *, devices=8, select=SELECTION, epoch=0, labels=None, previous=None):
-  return select(
+  table, figures, _ = select(
     sharded.mesh(devices),
     sharded.pad(bank, devices),
     num_images=len(bank),
@@ -29,6 +29,7 @@ def _refresh(bank, *, devices=8, select=SELECTION, epoch=0, labels=None, previou
     labels=labels,
     previous=previous,
   )
+  return table, figures
 
 
 def _assert_same(one, other):
