@@ -1,5 +1,11 @@
 """Starts what is asked for: devices, workdir, mode."""
 
+import os
+
+# TensorFlow only reads images: no notes on its kernels.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +20,7 @@ from clim_jax import sharding
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
-from clim_jax.experiment import configuration
+from clim_jax.experiment import configuration, cores
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
 from clim_jax.experiment.experiment import make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
@@ -23,7 +29,7 @@ from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
-from clim_jax.weights.export import FORMATS, export
+from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
 
 _CACHE = epath.Path("~/.cache/clim_jax").expanduser()
@@ -67,6 +73,7 @@ def run(
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
+  cores.use_cores(config, mode, workdir, request.said)
   keep_freed_memory(of_programs=jax.default_backend() == "cpu")
   # Compiled programs are kept from run to run, unless the user says where or not.
   if jax.config.jax_compilation_cache_dir is None:
@@ -126,8 +133,6 @@ def _evaluate(
 def _embed(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
-  if not request.input or not request.output:
-    raise ConfigError("say what to embed and where to: --input=FOLDER --output=FILE")
   mesh = sharding.make_mesh()
   trained = open_trained(config, workdir, mesh, console, request.said)
   check_evaluation(trained.config, devices=mesh.devices.size)
@@ -147,10 +152,6 @@ def _embed(
 def _export(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
-  if not request.format or not request.output:
-    raise ConfigError(
-      f"say what to export and where to: --format={'|'.join(FORMATS)} --output=PATH"
-    )
   trained = open_trained(config, workdir, sharding.make_mesh(), console, request.said)
   if jax.process_index() != 0:
     return

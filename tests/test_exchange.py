@@ -92,10 +92,8 @@ def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
 @pytest.mark.parametrize(
   ("mode", "files", "message"),
   [
-    ("embed", Request("", "out.npz"), "--input=FOLDER"),
     ("embed", Request("nowhere", "out.npz"), "'nowhere' does not exist"),
     ("embed", Request("nowhere", "out.csv"), r"must end in \.npz or \.parquet"),
-    ("export", Request(output="x"), r"--format=torchvision\|timm"),
     ("export", Request(output="x", format="keras"), "'keras' is unknown"),
     ("export", Request(output="x", format="timm"), "Export torchvision or onnx"),
   ],

@@ -23,7 +23,9 @@ def list_images(
     ValueError: a class folder that `classes` does not name.
   """
   if not tf.io.gfile.isdir(root):
-    raise FileNotFoundError(f"image folder {root!r} does not exist; set data.path")
+    raise FileNotFoundError(
+      f"image folder {root!r} does not exist; set data.path=FOLDER"
+    )
   entries = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(root))
   flat = [name for name in entries if name.lower().endswith(EXTENSIONS)]
   if flat:

@@ -182,7 +182,9 @@ def read_npz(path: str) -> ArraySource:
     ValueError: it does not hold what it should.
   """
   if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-    raise FileNotFoundError(f"no file {path!r}; set data.path or data.test_path")
+    raise FileNotFoundError(
+      f"no file {path!r}; set data.path=FILE or data.test_path=FILE"
+    )
   with tf.io.gfile.GFile(path, "rb") as file:
     if not zipfile.is_zipfile(file):
       raise ValueError(f"{path} is not a whole .npz file, as numpy.savez writes it")

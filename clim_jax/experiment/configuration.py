@@ -1,34 +1,72 @@
-"""Configs as text: overrides checked, saved with a run, compared on resuming."""
+"""Configs as files: found by name, saved with a run, compared on resuming."""
 
+import ast
 import difflib
 import importlib.util
-import itertools
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import pathlib
+from typing import NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
+
+from clim_jax.configs import base
+from clim_jax.experiment import keys
+from clim_jax.experiment.error import ConfigError
+from clim_jax.experiment.keys import flatten
 
 # Keys that may change between the sessions of one run: they do not shape training.
 _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
 _FREE_KEYS = ("augment.implementation",)
 # Those of a run that is looked at again, perhaps on other images.
 _MAY_DIFFER = [[section] for section in (*_FREE_SECTIONS, "data")]
+_SHIPPED = pathlib.Path(base.__file__).parent
 
 
-class ConfigError(ValueError):
-  """A config that cannot work; the message has the value, the limit and the mend."""
+def names() -> dict[str, str]:
+  """The configs that come with this, each with the first line of its docstring."""
+  found = {}
+  for path in sorted(_SHIPPED.rglob("*.py")):
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    name = path.relative_to(_SHIPPED).with_suffix("").as_posix()
+    found[name] = text.split("\n")[0]
+  # Those for any run, in folders, after those of a run.
+  return dict(sorted(found.items(), key=lambda item: "/" in item[0]))
 
 
-def load(path: str) -> ConfigDict:
-  """The config that `get_config` of a Python file returns."""
+def load(name: str) -> ConfigDict:
+  """A config by its name, such as "digits" or "evaluate/knn", or by its path.
+
+  Raises:
+    ConfigError: there is none, or its keys are not those of base.
+  """
+  path = _find(name)
   spec = importlib.util.spec_from_file_location("clim_config", path)
-  if spec is None or not epath.Path(path).is_file():
-    raise ConfigError(f"config file {path!r} does not exist")
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config()
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    keys.conform(config)
+  except Exception as error:  # whatever a person's own file raises
+    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+    raise ConfigError(f"config {path}: {kind}{error}") from error
+  return config
+
+
+def _find(name: str) -> pathlib.Path:
+  path = pathlib.Path(name).expanduser()
+  if path.suffix == ".py" and path.is_file():
+    return path
+  stem = name.removesuffix(".py").removeprefix("configs/")
+  known = names()
+  if stem in known:
+    return _SHIPPED / f"{stem}.py"
+  near = difflib.get_close_matches(stem, known, n=1, cutoff=0.5)
+  meant = f"Did you mean {near[0]}? " if near else ""
+  raise ConfigError(
+    f"config {name!r} does not exist. {meant}There are {', '.join(known)}; a file of "
+    "your own is given by its path, which ends in .py"
+  )
 
 
 class Given(NamedTuple):
@@ -36,58 +74,6 @@ class Given(NamedTuple):
 
   config_file: bool  # whether it names a config
   keys: tuple[str, ...]  # that it overrides, such as "evaluation.step"
-
-
-def given(arguments: Sequence[str]) -> Given:
-  """Of the arguments of a command line."""
-  names = [argument.lstrip("-").split("=", 1)[0] for argument in arguments]
-  keys = tuple(n.removeprefix("config.") for n in names if n.startswith("config."))
-  return Given("config" in names, keys)
-
-
-def check_override_keys(arguments: Sequence[str], *, default_path: str) -> None:
-  """Raises ConfigError for a `--config.some.key` that the config has not.
-
-  Args:
-    arguments: of the command line; `--config=PATH` names the config.
-    default_path: the config if they do not.
-  """
-  known = flatten(load(_config_path(arguments, default_path)))
-  for key in given(arguments).keys:
-    if key in known:
-      continue
-    # A key of a wrong section is still found by its last part.
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    last = key.rsplit(".", 1)[-1]
-    by_name = {name.rsplit(".", 1)[-1]: name for name in known}
-    close = difflib.get_close_matches(last, by_name, n=1, cutoff=0.75)
-    nearest = by_name[close[0]] if close else near[0]
-    raise ConfigError(
-      f"the config has no key {key!r}; the nearest is --config.{nearest} "
-      f"(now {known[nearest]!r})"
-    )
-
-
-def _config_path(arguments: Sequence[str], default_path: str) -> str:
-  path = default_path
-  pairs = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
-  for argument, following in pairs:
-    if argument in ("--config", "-config"):
-      path = following
-    elif argument.startswith(("--config=", "-config=")):
-      path = argument.split("=", 1)[1]
-  return path
-
-
-def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
-  """Nested keys joined by dots."""
-  flat: dict[str, Any] = {}
-  for key, value in config.items():
-    if isinstance(value, ConfigDict | dict):
-      flat |= flatten(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
 
 
 def save(config: ConfigDict, path: epath.Path) -> None:

@@ -66,7 +66,7 @@ def one_device_per_core(fits: Callable[[int], bool]) -> None:
   XLA runs most operations of a small network on one core, one after the other. A device
   for each core gives each its own images instead, as data parallelism does elsewhere.
 
-  JAX must not have looked for devices yet. Nothing is changed where it stays one, where
+  Nothing is changed where it stays one, where JAX has looked for devices already, where
   the environment says how many there are, or where several processes share a mesh.
 
   Args:
@@ -80,5 +80,8 @@ def one_device_per_core(fits: Callable[[int], bool]) -> None:
   cores = min(joblib.cpu_count(only_physical_cores=True), _MOST_DEVICES)
   devices = next((count for count in range(cores, 1, -1) if fits(count)), 1)
   if devices > 1:
-    jax.config.update("jax_num_cpu_devices", devices)
+    try:
+      jax.config.update("jax_num_cpu_devices", devices)
+    except RuntimeError:  # a notebook, say, has used JAX already
+      return
     os.environ["XLA_FLAGS"] = f"{_PATIENCE} {flags}"  # the last of a kind holds

@@ -86,7 +86,9 @@ def open_run(
   evaluation = config.evaluation
   path = epath.Path(evaluation.checkpoint or workdir / "checkpoints")
   if not path.is_dir():
-    raise ConfigError(f"there are no checkpoints in {path}; set evaluation.checkpoint")
+    raise ConfigError(
+      f"there are no checkpoints in {path}; set evaluation.checkpoint=FOLDER"
+    )
   checkpoints = Checkpoints(path)
   step = checkpoints.newest() if evaluation.step < 0 else evaluation.step
   if step is None:

@@ -30,33 +30,6 @@ def test_every_config_keeps_the_types_of_base(path):
     assert type(value) is type(expected[key]), key
 
 
-@pytest.mark.parametrize(
-  ("argument", "nearest"),
-  [
-    ("--config.optimizer.learning_rte=1", "optimizer.learning_rate"),
-    ("--config.optim.learning_rate=1", "optimizer.learning_rate"),
-    ("--config.epoch=1", "epochs"),
-    ("--config.queue_size=4096", "moco.queue_size"),
-    ("-config.selection.rules=knn", "selection.rule"),
-  ],
-)
-def test_an_unknown_key_names_the_nearest(argument, nearest):
-  with pytest.raises(ConfigError, match=nearest):
-    configuration.check_override_keys([argument], default_path=BASE)
-
-
-def test_no_arguments_pass():
-  configuration.check_override_keys([], default_path=BASE)
-
-
-def test_known_keys_and_other_flags_pass():
-  arguments = ["--config.moco.queue_size=64", "--workdir=x", f"--config={BASE}"]
-  configuration.check_override_keys(arguments, default_path="no/such.py")
-  configuration.check_override_keys(
-    ["--config", BASE, "--config.seed=3"], default_path=""
-  )
-
-
 def test_differences_name_the_changed_keys_and_both_values(tmp_path):
   config = base.get_config()
   configuration.save(config, tmp_path / "config.json")
@@ -97,6 +70,59 @@ def test_keys_that_an_older_version_did_not_save_have_the_values_of_today(tmp_pa
   assert restored.selection.num_neighbours == 7
 
 
-def test_a_missing_config_file_is_named():
+@pytest.mark.parametrize("name", ["digits", "digits.py", "configs/digits.py", BASE])
+def test_a_config_is_found_by_name_or_path_from_any_folder(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  expected = "base" if name == BASE else "digits"
+  assert configuration.load(name).name == expected
+
+
+def test_an_unknown_config_names_the_nearest_and_all():
+  with pytest.raises(ConfigError, match=r"'digit' .* mean digits\? .* evaluate/knn"):
+    configuration.load("digit")
   with pytest.raises(ConfigError, match=r"no/such\.py"):
     configuration.load("no/such.py")
+
+
+def test_names_have_the_first_line_of_each_config():
+  found = configuration.names()
+  assert set(found) == {p.stem for p in CONFIGS} | {
+    f"evaluate/{p.stem}" for p in (ROOT / "configs" / "evaluate").glob("*.py")
+  }
+  assert all(found.values())
+
+
+OWN = """
+from clim_jax.configs import base
+def get_config():
+  config = base.get_config()
+  {}
+  return config
+"""
+
+
+def load_own(folder, line):
+  path = folder / "mine.py"
+  path.write_text(OWN.format(line))
+  return configuration.load(str(path))
+
+
+def test_a_file_anywhere_can_build_on_base(tmp_path):
+  config = load_own(tmp_path, "config.epochs, config.views.sides = 3, (48, 32)")
+  assert (config.epochs, config.views.sides) == (3, (48, 32))
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ("config.moco.temprature = 0.1", r"mine\.py.*moco\.temperature"),
+    ("config.augment.blur_sigma = (1.0,)", r"blur_sigma \(1\.0,\) must be 2 values"),
+    ("config.epochs = 'five'", r"mine\.py.*epochs"),
+    ("del config['mixture']", r"lacks mixture\.alpha, .* begin with base"),
+    ("config.epochs = ", r"mine\.py: SyntaxError"),
+    ("import no_such_module", r"mine\.py: ModuleNotFoundError"),
+  ],
+)
+def test_a_fault_in_a_config_file_is_told_with_its_path(line, message, tmp_path):
+  with pytest.raises(ConfigError, match=message):
+    load_own(tmp_path, line)

@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-import types
 
 import joblib
 import pytest
 
-import main
 from clim_jax import launch
 from clim_jax.configs import smoke
 from clim_jax.experiment import configuration, cores
-from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.configuration import ConfigError, Given
 
 _PROGRAM = """
 import jax, joblib, pathlib
@@ -160,8 +158,8 @@ def test_a_run_is_judged_on_as_many_as_its_own_batches_divide_by(chosen, tmp_pat
   config.evaluation.batch_size = 15
   configuration.save(config, tmp_path / "config.json")
   config.evaluation.batch_size = 16
-  cores.use_cores(config, "evaluate", tmp_path, configuration.given([]))
-  cores.use_cores(config, "evaluate", tmp_path, configuration.given(["--config=x"]))
+  cores.use_cores(config, "evaluate", tmp_path, Given(False, ()))
+  cores.use_cores(config, "evaluate", tmp_path, Given(True, ()))
   assert chosen == _said(5) + _said(4)
 
 
@@ -169,23 +167,33 @@ def test_weights_from_elsewhere_leave_the_refusal_to_the_run(chosen, tmp_path):
   config = smoke.get_config()
   configuration.save(config, tmp_path / "config.json")
   config.model.weights = "weights.pth"
-  said = configuration.given(["--config.model.weights=weights.pth"])
+  said = Given(False, ("model.weights",))
   cores.use_cores(config, "evaluate", tmp_path, said)
   with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
     launch.run(config, "evaluate", tmp_path, launch.Request(said=said))
 
 
-def test_a_program_takes_its_cores_before_it_runs(monkeypatch, tmp_path):
+def test_a_run_takes_its_cores_before_it_looks_for_devices(monkeypatch, tmp_path):
+  config, request = smoke.get_config(), launch.Request(said=Given(False, ()))
+
+  class Enough(Exception):
+    pass
+
+  def look():
+    raise Enough
+
   called = []
-  flags = types.SimpleNamespace(
-    config=smoke.get_config(), mode="evaluate", workdir=str(tmp_path)
-  )
-  flags.distributed = False
-  flags.input = flags.output = flags.format = ""
-  monkeypatch.setattr(main, "_FLAGS", flags)
-  monkeypatch.setattr(main.cores, "use_cores", lambda *said: called.append(said))
-  monkeypatch.setattr(main.launch, "run", lambda *said: called.append(said))
-  main.main([])
-  (config, mode, workdir, said), run = called
-  assert run == (config, mode, workdir, launch.Request(said=said))
-  assert (config, mode, workdir) == (flags.config, "evaluate", tmp_path)
+  monkeypatch.setattr(cores, "use_cores", lambda *said: called.append(said))
+  monkeypatch.setattr(launch.jax, "default_backend", look)
+  with pytest.raises(Enough):
+    launch.run(config, "evaluate", tmp_path, request)
+  assert called == [(config, "evaluate", tmp_path, request.said)]
+
+
+def test_devices_that_jax_has_found_stay_as_they_are(chosen, monkeypatch):
+  def too_late(*option):
+    raise RuntimeError("backends are initialized")
+
+  monkeypatch.setattr(cores.jax.config, "update", too_late)
+  cores.one_device_per_core(lambda devices: True)
+  assert not os.environ["XLA_FLAGS"]

@@ -1,0 +1,56 @@
+"""The command line: `python main.py`, or `clim` once installed.
+
+Nothing heavy is imported before what was typed is known to be right.
+"""
+
+import re
+import sys
+
+from absl import logging
+from etils import epath
+
+from clim_jax.command_line.pages import page
+from clim_jax.command_line.parse import Command, parse
+from clim_jax.experiment import keys
+from clim_jax.experiment.error import ConfigError
+
+
+def main() -> None:
+  """Does what the arguments of this process say; ends it where they are wrong."""
+  arguments = sys.argv[1:]
+  try:
+    asked = page(arguments)
+    if asked is not None:
+      print(asked)
+      return
+    command = parse(arguments)
+  except ConfigError as error:
+    sys.exit(f"error: {with_flags(str(error))}")
+  _run(command)
+
+
+def with_flags(message: str) -> str:
+  """A message with every key in it as the flag that sets it."""
+  known = "|".join(re.escape(key) for key in sorted(keys.BASE, reverse=True))
+  # A key without a section is a plain word, but where a message begins.
+  place = r"(?<![\w./'-])(?=\w+\.\w)|^(?=\w+ )"
+  return re.sub(rf"(?:{place})({known})(?!\w|\.\w)", r"--config.\1", message)
+
+
+def _run(command: Command) -> None:
+  # These take seconds: jax, TensorFlow and all that stands on them.
+  from clim_jax import launch
+  from clim_jax.data.sources import BadImageError
+
+  logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+  values = command.flags
+  try:
+    if values["distributed"]:
+      launch.join_processes(
+        values["coordinator"], values["num_processes"], values["process_id"]
+      )
+    files = (values[name] or "" for name in ("input", "output", "format"))
+    request = launch.Request(*files, command.given)
+    launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
+  except (ConfigError, BadImageError, FloatingPointError) as error:
+    sys.exit(f"error: {with_flags(str(error))}")

@@ -1,0 +1,57 @@
+"""All modes and flags: what help, checks and dispatch read."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from absl import flags
+
+DEFAULT_CONFIG = "digits"
+
+
+class Mode(NamedTuple):
+  """A thing to do; the function of this name in `launch.run` does it."""
+
+  what: str
+  needs: tuple[str, ...] = ()  # flags that it cannot do without, and others refuse
+
+
+class Flag(NamedTuple):
+  """A flag that is no key of a config."""
+
+  value: str  # how its value is called in the help; "": a switch
+  what: str
+  define: Callable = flags.DEFINE_string
+
+
+MODES = {
+  "pretrain": Mode("train an encoder and evaluate it; the default"),
+  "evaluate": Mode("judge a run, by the protocol of --config=evaluate/…"),
+  "embed": Mode("write the features of a folder of images", ("input", "output")),
+  "export": Mode("write a backbone for another library", ("format", "output")),
+}
+FLAGS = {
+  "config": Flag("NAME|FILE.py", f"what to run; by default {DEFAULT_CONFIG}"),
+  "workdir": Flag("DIR", "where the run lives; pretrain can make one, below runs/"),
+  "mode": Flag("MODE", "the mode, said as a flag"),
+  "input": Flag("FOLDER", "the images"),
+  "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
+  "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),
+  "distributed": Flag(
+    "", "one of several processes; Cloud TPU and Slurm need no more", flags.DEFINE_bool
+  ),
+  "coordinator": Flag("HOST:PORT", "of process 0, elsewhere"),
+  "num_processes": Flag("N", "how many there are", flags.DEFINE_integer),
+  "process_id": Flag("I", "which one this is", flags.DEFINE_integer),
+}
+PATHS = ("workdir", "input", "output")
+
+
+def modes_of(flag: str) -> list[str]:
+  """The modes that alone can use a flag; none: all can."""
+  return [name for name, mode in MODES.items() if flag in mode.needs]
+
+
+def example(flag: str) -> str:
+  """Such as `--workdir=DIR`."""
+  value = FLAGS[flag].value
+  return f"--{flag}={value}" if value else f"--{flag}"
