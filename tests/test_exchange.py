@@ -11,14 +11,12 @@ from rich.console import Console
 from small_run import ROOT, run, shrink_evaluation, small
 
 from clim_jax import launch, sharding
-from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import configuration
-from clim_jax.experiment.checkpoints import Checkpoint
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import open_experiment
 from clim_jax.experiment.runs import open_run
 from clim_jax.launch import Request
-from clim_jax.pretrain.pretrain import _begin
+from clim_jax.pretrain.pretrain import _with_weights
 from clim_jax.probes.subjects import apply
 
 
@@ -160,9 +158,7 @@ def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
     )
     assert all(jax.tree.leaves(same))
   experiment = open_experiment(config)
-  start = Checkpoint(experiment.init_state(), None, None, None)
-  extractor = FeatureExtractor(experiment, experiment.train)
-  state = _begin(experiment, start, extractor, Console(quiet=True)).state
+  state = _with_weights(experiment, experiment.init_state(), Console(quiet=True))
   for stats in (state.query_stats, state.key_stats):
     same = jax.tree.map(np.array_equal, stats, origin["batch_stats"])
     assert all(jax.tree.leaves(same))
