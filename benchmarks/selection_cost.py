@@ -1,4 +1,4 @@
-"""Checks the cost model of docs/selection.md against measurements on this machine.
+"""Checks the cost model of docs/notebook/selection.md against measurements here.
 
   python benchmarks/selection_cost.py [--repeats 3] [--largest 100000]
 
