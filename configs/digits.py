@@ -1,4 +1,11 @@
-"""The default: scikit-learn's handwritten digits, on two CPU cores."""
+"""The default: scikit-learn's handwritten digits, on two CPU cores.
+
+python main.py --config=digits --workdir=runs/digits
+
+Takes under 3 minutes there, installation included, and 2.1 GB of memory. Three seeds,
+top-1 in %: kNN 97.9, linear 99.6, with 1 label a class 70.9;
+docs/notebook/evaluation.md has the commands, deviations and MoCo v2's.
+"""
 
 from ml_collections import ConfigDict
 

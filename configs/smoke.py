@@ -1,4 +1,7 @@
-"""Every part of a run in under a minute on two CPU cores; its figures mean nothing."""
+"""Every part of a run in under a minute on two CPU cores; its figures mean nothing.
+
+python main.py --config=smoke --workdir=runs/smoke
+"""
 
 from ml_collections import ConfigDict
 

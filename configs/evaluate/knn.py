@@ -1,6 +1,6 @@
 """Weighted kNN over a grid of k and temperature, on a run or on weights.
 
-python main.py --mode=evaluate --config=configs/evaluate/knn.py --workdir=DIR
+python main.py evaluate --config=evaluate/knn --workdir=DIR
 """
 
 from ml_collections import ConfigDict

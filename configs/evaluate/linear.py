@@ -1,6 +1,6 @@
 """MoCo's linear probe: SGD on a frozen backbone that sees random crops and flips.
 
-python main.py --mode=evaluate --config=configs/evaluate/linear.py --workdir=DIR
+python main.py evaluate --config=evaluate/linear --workdir=DIR
 
 MoCo's own setting is --config.evaluation.linear.learning_rates='(30.0,)' and
 --config.evaluation.linear.weight_decays='(0.0,)'; then nothing is held out.

@@ -1,6 +1,6 @@
 """The quick linear probe: logistic regression on features computed once.
 
-python main.py --mode=evaluate --config=configs/evaluate/linear_cached.py --workdir=DIR
+python main.py evaluate --config=evaluate/linear_cached --workdir=DIR
 """
 
 from ml_collections import ConfigDict

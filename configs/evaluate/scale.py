@@ -1,6 +1,6 @@
 """Robustness to scale: the same encoder shown images at several sides.
 
-python main.py --mode=evaluate --config=configs/evaluate/scale.py --workdir=CLIM_RUN \
+python main.py evaluate --config=evaluate/scale --workdir=CLIM_RUN \
   --config.evaluation.compare="('MOCO_RUN',)"
 
 The probe is trained and tested at each side. Writes a table and a curve.

@@ -1,7 +1,6 @@
 """Fine-tuning with 1% and 10% of the labels, mean and deviation over three draws.
 
-python main.py --mode=evaluate --config=configs/evaluate/semi_supervised.py \
-  --workdir=DIR
+python main.py evaluate --config=evaluate/semi_supervised --workdir=DIR
 
 With ImageNet, give SimCLR's lists:
   --config.evaluation.finetune.label_lists="('1percent.txt','10percent.txt')"

@@ -1,6 +1,6 @@
 """Other data sets: the quick linear probe, and fine-tuning with all their labels.
 
-python main.py --mode=evaluate --config=configs/evaluate/transfer.py --workdir=DIR \
+python main.py evaluate --config=evaluate/transfer --workdir=DIR \
   --config.evaluation.datasets="('folder:/data/pets','npz:a.npz,b.npz')"
 """
 
