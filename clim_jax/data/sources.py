@@ -257,16 +257,37 @@ def _paths_source(paths: list[str], labels: np.ndarray | None) -> EncodedSource:
 
 def hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
   """Splits off test images of a labelled source, by class if there are enough."""
-  labels = train.labels()
-  sizes = np.unique(labels, return_counts=True)[1]
-  # Every class must be able to reach both parts for a split by class.
-  test_size = math.ceil(fraction * len(labels))
-  by_class = sizes.min() >= 2 and len(sizes) <= min(test_size, len(labels) - test_size)
   # A fixed seed: the test images must not change with the seed of a run.
+  kept, held = split_rows(train.labels(), held_out=fraction, seed=0)
+  return train.subset(np.sort(kept)), train.subset(np.sort(held))
+
+
+def split_rows(
+  labels: np.ndarray, *, held_out: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Divides rows into those that are kept and a share, rounded up, that is held out.
+
+  By class; or, where a class has a single row or a part has fewer rows than there are
+  classes, plainly at random.
+
+  Args:
+    labels: [N] int.
+    held_out: share of the rows, in (0, 1).
+    seed: of the split.
+
+  Returns:
+    Row ids of the two parts, int64.
+
+  Raises:
+    ValueError: from scikit-learn, with the numbers, where a part would be empty.
+  """
+  sizes = np.unique(labels, return_counts=True)[1]
+  held = math.ceil(held_out * len(labels))
+  by_class = sizes.min() >= 2 and len(sizes) <= min(held, len(labels) - held)
   kept, held = train_test_split(
-    np.arange(train.num_images),
-    test_size=fraction,
-    random_state=0,
+    np.arange(len(labels)),
+    test_size=held_out,
+    random_state=seed,
     stratify=labels if by_class else None,
   )
-  return train.subset(np.sort(kept)), train.subset(np.sort(held))
+  return kept, held

@@ -11,12 +11,11 @@ from ml_collections import ConfigDict
 
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import with_stand_ins
-from clim_jax.data.sources import Source
+from clim_jax.data.sources import Source, split_rows
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.features import extract, normalise
 from clim_jax.evaluate.results import Result
 from clim_jax.models.resnet import feature_dim
-from clim_jax.probes.linear import split_rows
 from clim_jax.probes.subjects import RawPixels, Subject
 
 Track = Callable[[Iterable, str], Iterable]  # shows how far a loop is
@@ -69,7 +68,7 @@ class Task:
     """Training images to fit a setting on, and those to judge it on."""
     return split_rows(
       self.data.train_labels,
-      validation_fraction=self.config.validation_fraction,
+      held_out=self.config.validation_fraction,
       seed=self.config.seed,
     )
 
@@ -95,11 +94,14 @@ class Task:
     protocol: str,
     labels: str,
     settings: list[dict[str, Any]],
-    chosen: int,
     stamp: dict[str, Any],
   ) -> Result:
-    """`settings[chosen]` is the headline; each has what was tried and its figures."""
-    best = settings[chosen]
+    """Each setting has what was tried and its figures; the headline is one of them.
+
+    It is the first with the highest validation accuracy, or the first if none was
+    judged.
+    """
+    best = max(settings, key=lambda setting: setting.get("validation_top1", 0.0))
     figures = ("top1", "validation_top1", "std", "top1_by_seed")
     return Result(
       dataset=self.data.name,
@@ -138,6 +140,10 @@ class Task:
     }
 
 
-def best_of(settings: list[dict[str, Any]]) -> int:
-  """Place of the first with the highest validation accuracy; 0 if none was judged."""
-  return int(np.argmax([setting.get("validation_top1", 0.0) for setting in settings]))
+def over_seeds(top1: list[float]) -> dict[str, Any]:
+  """Mean and sample deviation of accuracies, one a seed; a single one has no spread."""
+  return {
+    "top1": float(np.mean(top1)),
+    "std": float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
+    "top1_by_seed": top1,
+  }

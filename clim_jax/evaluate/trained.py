@@ -15,7 +15,7 @@ from clim_jax.data.labelled import (
   labelled_batches,
 )
 from clim_jax.evaluate.results import Result
-from clim_jax.evaluate.task import Task, best_of
+from clim_jax.evaluate.task import Task, over_seeds
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.probes.finetune import finetune as train_network
 from clim_jax.probes.heads import head_accuracies
@@ -66,7 +66,7 @@ def linear(task: Task) -> list[Result]:
     "fit_on": f"{len(fitted)} of the training images",
     "backbone": "frozen, running statistics",
   }
-  return [task.result("linear", "all", settings, best_of(settings), stamp)]
+  return [task.result("linear", "all", settings, stamp)]
 
 
 def finetune(task: Task) -> list[Result]:
@@ -92,13 +92,8 @@ def _finetune_share(task: Task, fraction: float, label_list: str) -> Result:
   for rates in config.settings:
     runs = [_finetune_once(task, ids, rates, seed) for seed, ids in shares.items()]
     top1 = [_accuracy(task, tuned) for tuned in runs]
-    setting = {
-      "learning_rate": rates[0],
-      "head_learning_rate": rates[1],
-      "top1": float(np.mean(top1)),
-      "std": float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
-      "top1_by_seed": top1,
-    }
+    setting = {"learning_rate": rates[0], "head_learning_rate": rates[1]}
+    setting |= over_seeds(top1)
     if judges:
       setting["validation_top1"] = _judgement(task, shares, rates, runs)
     settings.append(setting)
@@ -114,7 +109,7 @@ def _finetune_share(task: Task, fraction: float, label_list: str) -> Result:
   if task.is_network:
     stamp["features"] = "features"  # whatever layer the other protocols look at
   labels = "all" if fraction >= 1 else f"{100 * fraction:g}%"
-  return task.result("finetune", labels, settings, best_of(settings), stamp)
+  return task.result("finetune", labels, settings, stamp)
 
 
 class _Tuned(NamedTuple):
