@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from clim_jax import sharding
@@ -15,7 +16,7 @@ from clim_jax.probes import sgd
 from clim_jax.probes.heads import cross_entropy
 from clim_jax.probes.subjects import RawPixels, Subject, apply
 
-DECAY = 0.2
+_DECAY = 0.2
 
 
 class Tuned(NamedTuple):
@@ -27,7 +28,7 @@ class Tuned(NamedTuple):
 
 class _State(NamedTuple):
   weights: Tuned
-  velocity: Tuned
+  momentum: Any  # of the weights, optax's
   stats: Any  # running statistics of batch normalisation
 
 
@@ -65,13 +66,12 @@ def finetune(
   step = _compiled(mesh, subject.encoder)
   head = np.zeros((dim + 1, num_classes), np.float32)
   weights = Tuned(subject.variables["params"], head)
-  velocity = jax.tree.map(np.zeros_like, weights)
-  state = _State(weights, velocity, subject.variables["batch_stats"])
+  state = _State(weights, sgd.momentum.init(weights), subject.variables["batch_stats"])
   state = jax.device_put(state, sharding.replicated(mesh))
   rates = np.float32([learning_rate, head_learning_rate])
-  for number, batch in enumerate(batches):
-    images, labels = sgd.put(mesh, batch)
-    factor = sgd.rate_factor(number, total_steps, DECAY)
+  for images, labels, factor in sgd.steps(
+    mesh, batches, total_steps=total_steps, decay=_DECAY
+  ):
     state = step(state, images, labels, rates * factor)
   variables = {"params": state.weights.params, "batch_stats": state.stats}
   return subject._replace(variables=variables), sharding.to_host(state.weights.head)
@@ -88,13 +88,12 @@ def _compiled(mesh: Mesh, encoder: Encoder | RawPixels) -> Any:
       return cross_entropy(weights.head, features, labels), stats
 
     gradients, stats = jax.grad(loss, has_aux=True)(state.weights)
-    velocity = jax.tree.map(
-      lambda v, g: sgd.MOMENTUM * v + g, state.velocity, gradients
+    updates, momentum = sgd.momentum.update(gradients, state.momentum)
+    scaled = (
+      jax.tree.map(lambda update, rate=rate: -rate * update, part)
+      for rate, part in zip(rates, updates, strict=True)
     )
-    trunk, head = (
-      jax.tree.map(lambda w, v, rate=rate: w - rate * v, old, moving)
-      for rate, old, moving in zip(rates, state.weights, velocity, strict=True)
-    )
-    return _State(Tuned(trunk, head), velocity, stats)
+    weights = optax.apply_updates(state.weights, Tuned(*scaled))
+    return _State(weights, momentum, stats)
 
   return sgd.jit(mesh, step)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -19,7 +18,7 @@ from clim_jax.probes import sgd
 from clim_jax.probes.heads import cross_entropy
 from clim_jax.probes.subjects import RawPixels, Subject, apply
 
-DECAY = 0.1
+_DECAY = 0.1
 
 
 class Rates(NamedTuple):
@@ -31,7 +30,7 @@ class Rates(NamedTuple):
 
 class Heads(NamedTuple):
   weights: jax.Array  # [R, D + 1, C] float32, the bias last
-  velocity: jax.Array  # likewise
+  momentum: Any  # of the weights, optax's
 
 
 def train_heads(
@@ -62,10 +61,11 @@ def train_heads(
   step = _compiled(mesh, subject.encoder, layer)
   rates = Rates(*(np.asarray(x, np.float32) for x in zip(*settings, strict=True)))
   nothing = np.zeros((len(settings), dim + 1, num_classes), np.float32)
-  heads = jax.device_put(Heads(nothing, nothing), sharding.replicated(mesh))
-  for number, batch in enumerate(batches):
-    images, labels = sgd.put(mesh, batch)
-    factor = sgd.rate_factor(number, total_steps, DECAY)
+  heads = Heads(nothing, sgd.momentum.init(nothing))
+  heads = jax.device_put(heads, sharding.replicated(mesh))
+  for images, labels, factor in sgd.steps(
+    mesh, batches, total_steps=total_steps, decay=_DECAY
+  ):
     heads = step(heads, subject.variables, images, labels, rates, factor)
   return sharding.to_host(heads.weights)
 
@@ -81,23 +81,12 @@ def _compiled(mesh: Mesh, encoder: Encoder | RawPixels, layer: str) -> Any:
     factor: jax.Array,
   ) -> Heads:
     features, _ = apply(encoder, variables, images, layer=layer)
-    return update(heads, features, labels, rates, factor)
+    gradients = jax.vmap(jax.grad(cross_entropy), (0, None, None))(
+      heads.weights, features, labels
+    )
+    learning, decay = (x[:, None, None] for x in rates)
+    gradients += decay * heads.weights
+    updates, momentum = sgd.momentum.update(gradients, heads.momentum)
+    return Heads(heads.weights - factor * learning * updates, momentum)
 
   return sgd.jit(mesh, step, donate_argnums=(0,))
-
-
-def update(
-  heads: Heads,
-  features: jax.Array,
-  labels: jax.Array,
-  rates: Rates,
-  factor: jax.Array,
-) -> Heads:
-  """One step of every head on the same rows, [B, D] and [B]."""
-  gradients = jax.vmap(jax.grad(cross_entropy), (0, None, None))(
-    heads.weights, features, labels
-  )
-  learning, decay = (x[:, None, None] for x in rates)
-  velocity = sgd.MOMENTUM * heads.velocity + gradients + decay * heads.weights
-  weights = heads.weights - factor * learning * velocity
-  return Heads(jnp.asarray(weights), velocity)

@@ -1,30 +1,42 @@
 """What probes and fine-tuning by SGD share: schedule, momentum, mirrored batches."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from clim_jax import sharding
 from clim_jax.data.labelled import LabelledBatch
 
-MOMENTUM = 0.9
+momentum = optax.trace(0.9)
 # MoCo's probe lowers the rate at epochs 60 and 80 of 100, SwAV's fine-tuning at 12 and
 # 16 of 20.
-DECAY_AT = (0.6, 0.8)
+_DECAY_AT = (0.6, 0.8)
 
 
-def rate_factor(step: int, total_steps: int, factor: float) -> np.float32:
-  """1, then `factor`, then `factor`²; on the host, so that no step waits for it."""
-  return np.float32(factor ** sum(step >= round(at * total_steps) for at in DECAY_AT))
+def steps(
+  mesh: Mesh, batches: Iterable[LabelledBatch], *, total_steps: int, decay: float
+) -> Iterator[tuple[jax.Array, jax.Array, np.float32]]:
+  """What each step is given: images, labels and a factor of the learning rate.
 
+  Args:
+    mesh: devices.
+    batches: this process's rows of `total_steps` batches.
+    total_steps: after 60% and 80% of them the factor is multiplied by `decay`.
+    decay: of the rate.
 
-def put(mesh: Mesh, batch: LabelledBatch) -> tuple[jax.Array, jax.Array]:
-  """Images [B, S, S, 3] uint8, mirrored where drawn, and labels [B], rows sharded."""
-  images, labels, flips = sharding.put_rows(mesh, tuple(batch))
-  return _mirror(images, flips), labels
+  Yields:
+    [B, S, S, 3] uint8, mirrored where drawn, and [B] int32, rows sharded; and a number
+    on the host, so that no step waits for it.
+  """
+  for step, batch in enumerate(batches):
+    images, labels, flips = sharding.put_rows(mesh, tuple(batch))
+    decays = sum(step >= round(at * total_steps) for at in _DECAY_AT)
+    yield _mirror(images, flips), labels, np.float32(decay**decays)
 
 
 @jax.jit
