@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from clim_jax import sharding
 
-BLOCK = 4096  # rows of either set that a device compares at once
+_BLOCK = 4096  # rows of either set that a device compares at once
 
 
 class Neighbours(NamedTuple):
@@ -85,7 +85,6 @@ def nearest(
   queries: np.ndarray,
   *,
   neighbours: int,
-  block_size: int = BLOCK,
 ) -> Neighbours:
   """The nearest training rows of every query, exactly.
 
@@ -99,7 +98,6 @@ def nearest(
     train_labels: [N] int32.
     queries: unit-norm, [Q, D] float32.
     neighbours: M ≤ N.
-    block_size: bounds memory alone.
 
   Raises:
     ValueError: there are fewer training rows than neighbours.
@@ -110,23 +108,23 @@ def nearest(
       f" {len(train_features)}: lower `neighbours` or give more training rows"
     )
   devices = mesh.devices.size
-  size = min(block_size, -(-len(queries) // devices))
+  size = min(_BLOCK, -(-len(queries) // devices))
   blocks = -(-len(queries) // (size * devices)) * devices
   tiles = _pad_rows(queries, blocks * size).reshape(blocks, size, -1)
   mine = sharding.process_rows(mesh, blocks)
   shape = (mine.stop - mine.start, size, neighbours)
   best = (np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32))
   best, on_device = sharding.put_rows(mesh, (best, tiles[mine]))
-  block_size = min(block_size, len(train_features))
-  for start in range(0, len(train_features), block_size):
-    rows = train_features[start : start + block_size]
-    labels = train_labels[start : start + block_size]
+  block = min(_BLOCK, len(train_features))
+  for start in range(0, len(train_features), block):
+    rows = train_features[start : start + block]
+    labels = train_labels[start : start + block]
     best = _mapped(mesh)(
       best,
       on_device,
-      _pad_rows(rows, block_size),
-      _pad_rows(labels, block_size),
-      np.arange(block_size) < len(rows),
+      _pad_rows(rows, block),
+      _pad_rows(labels, block),
+      np.arange(block) < len(rows),
     )
   found = (sharding.to_host(part).reshape(-1, neighbours) for part in best)
   return Neighbours(*(part[: len(queries)] for part in found))
@@ -148,8 +146,8 @@ def vote(
   Reference: Wu et al. 2018 (arXiv 1805.01978), section 3.4.
   """
   predicted = []
-  for start in range(0, len(found.labels), BLOCK):
-    part = slice(start, start + BLOCK)
+  for start in range(0, len(found.labels), _BLOCK):
+    part = slice(start, start + _BLOCK)
     similarities, labels = (x[part, :neighbours] for x in found)
     # One factor per test row changes no vote and keeps a small temperature finite.
     shifted = (similarities - similarities[:, :1]).astype(np.float64)
@@ -173,7 +171,6 @@ def knn_accuracies(
   *,
   num_classes: int,
   settings: Sequence[tuple[int, float]],
-  block_size: int = BLOCK,
 ) -> list[float]:
   """Accuracy of each (neighbours, temperature); the search is done once.
 
@@ -185,7 +182,6 @@ def knn_accuracies(
     test_labels: [N_test] int32.
     num_classes: number of classes.
     settings: k and τ to try, see `vote`.
-    block_size: see `nearest`.
 
   Returns:
     The fraction of test rows classified correctly, in [0, 1], for each setting.
@@ -205,7 +201,6 @@ def knn_accuracies(
     train_labels,
     test_features,
     neighbours=max(neighbours for neighbours, _ in settings),
-    block_size=block_size,
   )
   return [
     float(

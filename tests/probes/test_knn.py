@@ -4,9 +4,15 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from clim_jax import sharding
+from clim_jax.probes import knn
 from clim_jax.probes.knn import knn_accuracies, nearest
 
 CLASSES = 4
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  monkeypatch.setattr(knn, "_BLOCK", 32)
 
 
 def _draw(seed, rows, noise=1.0, width=8):
@@ -25,11 +31,12 @@ def sets():
 
 
 def _accuracy(sets, *, neighbours=20, temperature=0.07, devices=8, **changes):
-  settings = {"num_classes": CLASSES, "block_size": 32} | changes
+  settings = {"num_classes": CLASSES} | changes
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  return knn_accuracies(mesh, *sets, settings=[(neighbours, temperature)], **settings)[
-    0
-  ]
+  (found,) = knn_accuracies(
+    mesh, *sets, settings=[(neighbours, temperature)], **settings
+  )
+  return found
 
 
 def _brute_force(sets, *, neighbours, temperature):
@@ -47,12 +54,11 @@ def _brute_force(sets, *, neighbours, temperature):
 @pytest.mark.parametrize("block_size", [32, 50, 1000])
 @pytest.mark.parametrize(("neighbours", "temperature"), [(1, 0.1), (60, 0.07)])
 def test_matches_brute_force_at_any_block_size(
-  sets, block_size, neighbours, temperature
+  sets, block_size, neighbours, temperature, monkeypatch
 ):
+  monkeypatch.setattr(knn, "_BLOCK", block_size)
   expected = _brute_force(sets, neighbours=neighbours, temperature=temperature)
-  accuracy = _accuracy(
-    sets, neighbours=neighbours, temperature=temperature, block_size=block_size
-  )
+  accuracy = _accuracy(sets, neighbours=neighbours, temperature=temperature)
   assert accuracy == expected
   assert 0.3 < accuracy < 0.9  # neither chance nor trivial
 
@@ -67,7 +73,7 @@ def test_the_number_of_devices_changes_no_figure(sets, devices):
 def test_a_grid_is_the_same_as_its_settings_one_by_one(sets):
   grid = [(1, 0.1), (20, 0.07), (60, 0.5), (20, np.inf)]
   together = knn_accuracies(
-    sharding.make_mesh(), *sets, num_classes=CLASSES, settings=grid, block_size=32
+    sharding.make_mesh(), *sets, num_classes=CLASSES, settings=grid
   )
   alone = [_accuracy(sets, neighbours=k, temperature=tau) for k, tau in grid]
   assert together == alone
@@ -76,9 +82,7 @@ def test_a_grid_is_the_same_as_its_settings_one_by_one(sets):
 
 def test_neighbours_are_those_of_a_sorted_product(sets):
   train, labels, queries, _ = sets
-  found = nearest(
-    sharding.make_mesh(), train, labels, queries, neighbours=7, block_size=10
-  )
+  found = nearest(sharding.make_mesh(), train, labels, queries, neighbours=7)
   order = np.argsort(-(queries @ train.T), axis=1, kind="stable")[:, :7]
   np.testing.assert_array_equal(found.labels, labels[order])
   expected = np.take_along_axis(queries @ train.T, order, axis=1)
@@ -92,7 +96,7 @@ def test_every_training_row_may_be_a_neighbour(sets):
     few = (train[:rows], train_labels[:rows], test, test_labels)
     settings = {"neighbours": rows, "temperature": 0.5}
     assert _accuracy(few, **settings) == _brute_force(few, **settings)
-  found = nearest(sharding.make_mesh(), *few[:3], neighbours=40, block_size=32)
+  found = nearest(sharding.make_mesh(), *few[:3], neighbours=40)
   assert (np.sort(found.labels) == np.sort(train_labels[:40])).all()
 
 
@@ -123,10 +127,11 @@ def test_equal_votes_go_to_the_smallest_class():
   assert _accuracy(sets, neighbours=2) == 1.0
 
 
-def test_equal_similarities_keep_the_earlier_row_across_blocks():
+def test_equal_similarities_keep_the_earlier_row_across_blocks(monkeypatch):
   train = np.float32([[1, 0]] * 5)
   sets = (train, np.int32([0, 1, 1, 1, 1]), np.float32([[1, 0]]), np.int32([0]))
-  assert _accuracy(sets, neighbours=1, block_size=2) == 1.0
+  monkeypatch.setattr(knn, "_BLOCK", 2)
+  assert _accuracy(sets, neighbours=1) == 1.0
 
 
 def test_too_many_neighbours_is_an_error(sets):
