@@ -111,7 +111,7 @@ class Selection:
   def find(self, mesh: Mesh, bank: jax.Array, *, num_images: int, epoch: int) -> Rows:
     """Clusters, neighbours and which of them are positives; see `__call__`."""
     conditions = RULES[self.rule]
-    _check_finite(mesh, bank, num_images)
+    _check_finite(bank, num_images)
     clustering = nearest = kept = None
     if "b" in conditions:
       rng = jax.random.fold_in(jax.random.key(self.seed), epoch)
@@ -152,14 +152,20 @@ class Selection:
     )
 
 
-def _check_finite(mesh: Mesh, bank: jax.Array, num_images: int) -> None:
+def _check_finite(bank: jax.Array, num_images: int) -> None:
   """Raises FloatingPointError if an image's row holds NaN or infinity."""
-  broken = sharding.to_host(_broken_fn(mesh)(bank))[:num_images]
+  broken = sharding.to_host(_broken(bank))[:num_images]
   if broken.any():
     raise FloatingPointError(
       f"the features of {broken.sum()} of {num_images} images are not finite, first "
       f"those of image {broken.argmax()}; the encoder has diverged"
     )
+
+
+@jax.jit
+def _broken(bank: jax.Array) -> jax.Array:
+  """Whether a row holds NaN or infinity, [N_pad] bool."""
+  return ~jnp.isfinite(bank).all(axis=1)
 
 
 def _clusters(bank: jax.Array, clustering: kmeans.Clustering | None) -> tuple:
@@ -188,12 +194,3 @@ def _select_fn(mesh: Mesh, rule: str):  # noqa: ANN202
   select = functools.partial(positives.select_positives, rule=rule)
   rows = sharding.ROWS
   return sharding.spmd(select, mesh, in_specs=(rows, rows, rows), out_specs=rows)
-
-
-@functools.cache
-def _broken_fn(mesh: Mesh):  # noqa: ANN202
-  def broken(bank: jax.Array) -> jax.Array:
-    return ~jnp.isfinite(bank).all(axis=1)
-
-  rows = sharding.ROWS
-  return sharding.spmd(broken, mesh, in_specs=rows, out_specs=rows)
