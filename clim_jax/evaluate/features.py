@@ -15,7 +15,7 @@ from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches, with_stand_ins
 from clim_jax.data.sources import ArraySource, Source
-from clim_jax.experiment.experiment import Experiment
+from clim_jax.experiment.experiment import Experiment, evaluation_crop
 from clim_jax.models.encoder import Encoder, unit_norm
 from clim_jax.probes.subjects import RawPixels, Subject, apply
 from clim_jax.selection.bank import BankBuilder
@@ -28,7 +28,7 @@ class FeatureExtractor:
 
   def __init__(self, experiment: Experiment, source: Source) -> None:
     self._source, self._mesh = source, experiment.mesh
-    self._crop = experiment.evaluation_crop
+    self._crop = evaluation_crop(experiment.config)
     encoder = experiment.encoder
 
     def embed(variables: Any, images: jax.Array) -> jax.Array:

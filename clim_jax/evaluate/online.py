@@ -5,15 +5,15 @@ for bit the same with and without them. Their figures are named `online/…`: fe
 and a fixed setting make them cheap, and not to be compared with an evaluation's.
 """
 
+import dataclasses
 import time
 from typing import Any
 
 import numpy as np
 
-from clim_jax.data.pipeline import with_stand_ins
 from clim_jax.evaluate.datasets import LabelledSet, labelled_set
-from clim_jax.evaluate.features import extract, normalise
-from clim_jax.experiment.experiment import Experiment, make_encoder
+from clim_jax.evaluate.task import Task
+from clim_jax.experiment.experiment import Experiment, evaluation_crop, make_encoder
 from clim_jax.probes.heads import SharedRows, fit_regularisers, head_accuracies
 from clim_jax.probes.knn import knn_accuracies
 from clim_jax.probes.subjects import Subject
@@ -23,57 +23,53 @@ class OnlineProbes:
   """kNN and linear accuracy of an encoder, on the same images each time."""
 
   def __init__(self, experiment: Experiment, data: LabelledSet) -> None:
-    config = experiment.config.online
-    self._experiment, self._config = experiment, config
-    self._encoder = make_encoder(experiment.config, groups=1)
-    train = _draw(data.train.num_images, config.train_images)
-    test = _draw(data.test.num_images, config.test_images)
-    self._sources = data.train.subset(train), data.test.subset(test)
-    self._labels = data.train_labels[train], data.test_labels[test]
-    self._num_classes = data.num_classes
+    self._mesh, self._config = experiment.mesh, experiment.config
+    self._evaluation = self._config.evaluation.copy_and_resolve_references()
+    self._evaluation.layer = "features"  # whatever layer the evaluation looks at
+    self._encoder = make_encoder(self._config, groups=1)
+    train = _draw(data.train.num_images, self._config.online.train_images)
+    test = _draw(data.test.num_images, self._config.online.test_images)
+    self._data = dataclasses.replace(
+      data,
+      train=data.train.subset(train),
+      test=data.test.subset(test),
+      train_labels=data.train_labels[train],
+      test_labels=data.test_labels[test],
+    )
 
   def __call__(self, params: Any, stats: Any) -> dict[str, float]:
     """Top-1 accuracies in [0, 1], and what they cost in seconds."""
     started = time.perf_counter()
     variables = {"params": params, "batch_stats": stats}
-    subject = Subject("online", self._encoder, variables)
-    train, test = (
-      normalise(
-        extract(
-          self._experiment.mesh,
-          subject,
-          source,
-          self._experiment.evaluation_crop,
-          batch_size=self._experiment.config.evaluation.batch_size,
-        )
-      )
-      for source in self._sources
+    task = Task(
+      mesh=self._mesh,
+      subject=Subject("online", self._encoder, variables),
+      data=self._data,
+      crop=evaluation_crop(self._config),
+      flip_probability=0.0,
+      config=self._evaluation,
+      track=lambda loop, _: loop,
     )
-    train_labels, test_labels = (
-      labels[with_stand_ins(source, np.arange(len(labels)))]
-      for source, labels in zip(self._sources, self._labels, strict=True)
-    )
-    neighbours = min(self._config.neighbours, len(train))
+    (train, test), config = task.rows, self._config.online
+    neighbours = min(config.neighbours, len(train.labels))
     (knn,) = knn_accuracies(
-      self._experiment.mesh,
-      train,
-      train_labels,
-      test,
-      test_labels,
-      num_classes=self._num_classes,
-      settings=[(neighbours, self._config.temperature)],
+      self._mesh,
+      *train,
+      *test,
+      num_classes=self._data.num_classes,
+      settings=[(neighbours, config.temperature)],
     )
     head = fit_regularisers(
-      self._experiment.mesh,
-      SharedRows.put(self._experiment.mesh, train, train_labels),
-      np.arange(len(train)),
-      np.float32([self._config.regulariser]),
-      num_classes=self._num_classes,
-      max_iterations=self._config.iterations,
+      self._mesh,
+      SharedRows.put(self._mesh, *train),
+      np.arange(len(train.labels)),
+      np.float32([config.regulariser]),
+      num_classes=self._data.num_classes,
+      max_iterations=config.iterations,
     )
     return {
       "knn_top1": knn,
-      "linear_top1": head_accuracies(head, test, test_labels)[0],
+      "linear_top1": head_accuracies(head, *test)[0],
       "seconds": time.perf_counter() - started,
     }
 

@@ -65,10 +65,6 @@ class Experiment:
     return ViewPlan(crops, mixes or self.config.moco.symmetric, positive_keys=True)
 
   @property
-  def evaluation_crop(self) -> CenterCrop:
-    return evaluation_crop(self.config)
-
-  @property
   def feature_dim(self) -> int:
     return feature_dim(self.config.model.backbone, self.config.model.width)
 
