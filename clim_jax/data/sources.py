@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import zipfile
 from collections.abc import Callable
 
@@ -10,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from clim_jax.data import folder, tfds_source
+from clim_jax.data.split import split_rows
 
 ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
 
@@ -260,34 +259,3 @@ def hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
   # A fixed seed: the test images must not change with the seed of a run.
   kept, held = split_rows(train.labels(), held_out=fraction, seed=0)
   return train.subset(np.sort(kept)), train.subset(np.sort(held))
-
-
-def split_rows(
-  labels: np.ndarray, *, held_out: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Divides rows into those that are kept and a share, rounded up, that is held out.
-
-  By class; or, where a class has a single row or a part has fewer rows than there are
-  classes, plainly at random.
-
-  Args:
-    labels: [N] int.
-    held_out: share of the rows, in (0, 1).
-    seed: of the split.
-
-  Returns:
-    Row ids of the two parts, int64.
-
-  Raises:
-    ValueError: from scikit-learn, with the numbers, where a part would be empty.
-  """
-  sizes = np.unique(labels, return_counts=True)[1]
-  held = math.ceil(held_out * len(labels))
-  by_class = sizes.min() >= 2 and len(sizes) <= min(held, len(labels) - held)
-  kept, held = train_test_split(
-    np.arange(len(labels)),
-    test_size=held_out,
-    random_state=seed,
-    stratify=labels if by_class else None,
-  )
-  return kept, held

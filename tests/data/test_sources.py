@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from clim_jax.data import folder
-from clim_jax.data.sources import load_source, split_rows
+from clim_jax.data.sources import load_source
 
 OPTIONS = {
   "path": "",
@@ -187,24 +187,3 @@ def test_listing_joins_paths_below_the_root(tmp_path):
   paths, _, classes = folder.list_images(str(tmp_path), None)
   assert paths == [str(tmp_path / "a" / "1.png")]
   assert classes == ["a"]
-
-
-def test_split_is_stratified_disjoint_and_seeded():
-  labels = np.repeat(np.int32([0, 1, 2]), [50, 30, 20])
-  fitted, judged = split_rows(labels, held_out=0.2, seed=3)
-  assert sorted(np.concatenate([fitted, judged])) == list(range(100))
-  assert np.bincount(labels[judged]).tolist() == [10, 6, 4]
-  again = split_rows(labels, held_out=0.2, seed=3)[1]
-  other = split_rows(labels, held_out=0.2, seed=4)[1]
-  assert again.tolist() == judged.tolist() != other.tolist()
-
-
-@pytest.mark.parametrize(
-  "labels",
-  [[0] * 9 + [1], [0] * 10, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]],
-  ids=["a class of one row", "one class", "more classes than held-out rows"],
-)
-def test_small_classes_are_split_all_the_same(labels):
-  fitted, judged = split_rows(np.int32(labels), held_out=0.2, seed=0)
-  assert (len(fitted), len(judged)) == (8, 2)
-  assert sorted(np.concatenate([fitted, judged])) == list(range(10))

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from clim_jax import sharding
-from clim_jax.data.sources import split_rows
+from clim_jax.data.split import split_rows
 from clim_jax.probes.heads import SharedRows, fit_regularisers, head_accuracies
 from clim_jax.probes.linear import linear_probe
 
