@@ -74,12 +74,17 @@ def run(
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
   cores.use_cores(config, mode, workdir, request.said)
-  keep_freed_memory(of_programs=jax.default_backend() == "cpu")
-  # Compiled programs are kept from run to run, unless the user says where or not.
-  if jax.config.jax_compilation_cache_dir is None:
-    jax.config.update("jax_compilation_cache_dir", str(_CACHE))
+  prepare()
   console = Console(quiet=jax.process_index() != 0)
   _MODES[mode](config, workdir, console, request)
+
+
+def prepare() -> None:
+  """What everything gains by: memory is kept, and programs from run to run."""
+  keep_freed_memory(of_programs=jax.default_backend() == "cpu")
+  # Unless the user says where or not.
+  if jax.config.jax_compilation_cache_dir is None:
+    jax.config.update("jax_compilation_cache_dir", str(_CACHE))
 
 
 def _pretrain(

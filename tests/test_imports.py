@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Each room may import itself and those after it: what is said to a person stands on
 # what a run does, that on the paper's method, and that on arrays and devices.
 FLOORS = [
-  "command_line",
+  "command_line api",
   "launch",
   "pretrain",
   "evaluate",

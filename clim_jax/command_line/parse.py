@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -124,7 +123,7 @@ def _new_workdir(mode: str, config: ConfigDict, values: dict[str, Any]) -> str:
   only_reads = mode not in ("pretrain", "evaluate") and config.model.weights
   if not begins and not only_reads:
     raise ConfigError(f"say where the run lives: {example('workdir')}")
-  return f"runs/{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+  return configuration.new_workdir(config)
 
 
 def _meant(word: str, arguments: Sequence[str]) -> str:

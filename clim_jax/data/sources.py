@@ -191,13 +191,23 @@ def read_npz(path: str) -> ArraySource:
     with np.load(file) as arrays:
       if "image" not in arrays:
         raise ValueError(f"{path} has arrays {arrays.files}; 'image' is missing")
-      images = _rgb(arrays["image"], path)
-      labels = arrays.get("label")
+      return array_source(arrays["image"], arrays.get("label"), path)
+
+
+def array_source(
+  images: np.ndarray, labels: np.ndarray | None, origin: str
+) -> ArraySource:
+  """Images in memory, uint8 [N, H, W(, 1 or 3)], and maybe labels, [N] int.
+
+  Raises:
+    ValueError: they are of another kind; says so of `origin`.
+  """
+  images = _rgb(images, origin)
   if labels is None:
     return ArraySource(images, None)
   if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
     raise ValueError(
-      f"{path}: {len(images)} images but labels {labels.shape} {labels.dtype}, must "
+      f"{origin}: {len(images)} images but labels {labels.shape} {labels.dtype}, must "
       "be an integer for each"
     )
   return ArraySource(images, labels.astype(np.int64))

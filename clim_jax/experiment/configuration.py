@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import json
 import pathlib
+import time
 from typing import NamedTuple
 
 from etils import epath
@@ -67,6 +68,11 @@ def _find(name: str) -> pathlib.Path:
     f"config {name!r} does not exist. {meant}There are {', '.join(known)}; a file of "
     "your own is given by its path, which ends in .py"
   )
+
+
+def new_workdir(config: ConfigDict) -> str:
+  """A folder for a run that begins now."""
+  return f"runs/{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 class Given(NamedTuple):

@@ -32,6 +32,11 @@ def center_wise_positives(
 ) -> CenterWisePositives:
   """Positives of each image among the others, on all devices of this process.
 
+      found = clim_jax.center_wise_positives(
+        embeddings, num_neighbours=40, num_centers=1000
+      )
+      found.ids[0][found.mask[0]]  # the positives of image 0
+
   A positive is among the nearest neighbours of its anchor, in the cluster of its
   anchor, and nearer to the center of that cluster than its anchor. Copies of one
   image are equally near to a center, so none is a positive of another.
