@@ -118,7 +118,9 @@ def _pretrain(
     "params": getattr(state, f"{role}_params"),
     "batch_stats": getattr(state, f"{role}_stats"),
   }
-  subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
+  subject = Subject(
+    workdir.name, make_encoder(config, experiment.mesh, groups=1), variables
+  )
   step = int(state.step)
   origin = str(workdir / "checkpoints" / str(step))
   trained = Trained(subject, config, step, origin, has_projection=True)

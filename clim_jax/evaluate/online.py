@@ -26,7 +26,7 @@ class OnlineProbes:
     self._mesh, self._config = experiment.mesh, experiment.config
     self._evaluation = self._config.evaluation.copy_and_resolve_references()
     self._evaluation.layer = "features"  # whatever layer the evaluation looks at
-    self._encoder = make_encoder(self._config, groups=1)
+    self._encoder = make_encoder(self._config, self._mesh, groups=1)
     train = _draw(data.train.num_images, self._config.online.train_images)
     test = _draw(data.test.num_images, self._config.online.test_images)
     self._data = dataclasses.replace(

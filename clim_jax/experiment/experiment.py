@@ -25,6 +25,7 @@ from clim_jax.method.objective import Recipe
 from clim_jax.method.state import TrainState, init_state, initial_variables
 from clim_jax.method.step import make_replica_step, make_train_step
 from clim_jax.models.encoder import Encoder
+from clim_jax.models.operations import operations_for
 from clim_jax.models.resnet import feature_dim
 from clim_jax.selection.refresh import Selection
 
@@ -73,7 +74,7 @@ class Experiment:
     """With the batch-normalisation groups of one part of one replica's rows."""
     parts = self.mesh.devices.size * self.config.optimizer.accumulate_steps
     groups = self.config.model.batch_norm_groups // parts
-    return make_encoder(self.config, groups=groups)
+    return make_encoder(self.config, self.mesh, groups=groups)
 
   @property
   def learning_rate(self) -> optax.Schedule:
@@ -187,8 +188,17 @@ def evaluation_crop(config: ConfigDict) -> CenterCrop:
   return CenterCrop(config.views.evaluation_side, config.views.evaluation_fraction)
 
 
-def make_encoder(config: ConfigDict, *, groups: int) -> Encoder:
-  """The encoder of a config; `groups` are those of the rows of one call."""
+def make_encoder(config: ConfigDict, mesh: Mesh, *, groups: int) -> Encoder:
+  """The encoder of a config, for the devices of a mesh.
+
+  Here alone it is decided by what operations and in which dtype they compute.
+
+  Args:
+    config: of a run.
+    mesh: whose devices it is for.
+    groups: of batch normalisation, of the rows of one call.
+  """
+  platform = mesh.devices.flat[0].platform
   model, data = config.model, config.data
   return Encoder(
     backbone=model.backbone,
@@ -199,7 +209,8 @@ def make_encoder(config: ConfigDict, *, groups: int) -> Encoder:
     groups=groups,
     pixel_mean=tuple(data.pixel_mean),
     pixel_std=tuple(data.pixel_std),
-    dtype=_compute_dtype(model.dtype),
+    operations=operations_for(platform),
+    dtype=_compute_dtype(model.dtype, platform),
   )
 
 
@@ -208,7 +219,7 @@ def init_variables(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
   init = functools.partial(
     initial_variables,
     config.seed,
-    make_encoder(config, groups=1),
+    make_encoder(config, mesh, groups=1),
     side=config.views.sides[0],
   )
   return jax.jit(init, out_shardings=sharding.replicated(mesh))()
@@ -220,7 +231,7 @@ def train_labels(experiment: Experiment) -> np.ndarray | None:
   return experiment.train.labels() if wanted else None
 
 
-def _compute_dtype(name: str) -> Any:
+def _compute_dtype(name: str, platform: str) -> Any:
   if name == "auto":
-    name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    name = "float32" if platform == "cpu" else "bfloat16"
   return jnp.dtype(name)

@@ -64,7 +64,7 @@ def open_trained(
       f"{path} has not, or of other widths: set it to 'features'"
     )
   name = path.name.split(".")[0]
-  subject = Subject(name, make_encoder(config, groups=1), variables)
+  subject = Subject(name, make_encoder(config, mesh, groups=1), variables)
   return Trained(subject, config, None, str(path), has_projection)
 
 
@@ -101,7 +101,7 @@ def open_run(
     raise ConfigError(f"evaluation.step: {error}") from error
   finally:
     checkpoints.close()
-  subject = Subject(workdir.name, make_encoder(config, groups=1), variables)
+  subject = Subject(workdir.name, make_encoder(config, mesh, groups=1), variables)
   return Trained(subject, config, step, str(path / str(step)), has_projection=True)
 
 

@@ -1,14 +1,11 @@
-"""Convolution that is fast on a CPU too; TPU and GPU get XLA's own."""
+"""A convolution layer, and XLA's own convolution."""
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 from jax import lax
-
-from clim_jax.models.cpu import convolution as cpu_convolution
-from clim_jax.models.cpu.convolution import xla_convolve
 
 # Fan-out keeps the variance of the gradients, as in the ResNet paper's code.
 _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
@@ -20,6 +17,7 @@ class Conv(nn.Module):
   features: int
   side: int  # of the kernel, odd
   stride: int
+  convolve: Callable[[int, jax.Array, jax.Array], jax.Array]  # as `convolve`
   dtype: Any
 
   @nn.compact
@@ -27,49 +25,22 @@ class Conv(nn.Module):
     """[B, H, W, I] → [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
     shape = (self.side, self.side, images.shape[-1], self.features)
     kernel = self.param("kernel", _KERNEL_INIT, shape)
-    return convolve(
-      images.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride
+    return self.convolve(
+      self.stride, images.astype(self.dtype), kernel.astype(self.dtype)
     )
 
 
-def convolve(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+def convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
   """[B, H, W, I] and [S, S, I, O] → [B, ⌈H / stride⌉, ⌈W / stride⌉, O]; S is odd."""
-  return _convolve(stride, images, kernel)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
-  return lax.platform_dependent(
+  return lax.conv_general_dilated(
     images,
     kernel,
-    cpu=functools.partial(cpu_convolution.convolve, stride),
-    default=functools.partial(xla_convolve, stride),
+    window_strides=(stride, stride),
+    padding=padding(kernel),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
 
 
-def _forward(
-  stride: int, images: jax.Array, kernel: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  return _convolve(stride, images, kernel), (images, kernel)
-
-
-def _backward(
-  stride: int, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Gradients of the images and of the kernel."""
-  return lax.platform_dependent(
-    *saved,
-    gradient,
-    cpu=functools.partial(cpu_convolution.gradients, stride),
-    default=functools.partial(_gradients, stride),
-  )
-
-
-_convolve.defvjp(_forward, _backward)
-
-
-def _gradients(
-  stride: int, images: jax.Array, kernel: jax.Array, gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  _, pull_back = jax.vjp(functools.partial(xla_convolve, stride), images, kernel)
-  return pull_back(gradient)
+def padding(kernel: jax.Array) -> list[tuple[int, int]]:
+  """Pixels before and after, along each axis, of a kernel [S, S, I, O]."""
+  return [(side // 2, side // 2) for side in kernel.shape[:2]]

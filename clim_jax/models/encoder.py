@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from clim_jax.models.operations import Operations
 from clim_jax.models.resnet import ARCHITECTURES, ResNet
 
 
@@ -39,6 +40,7 @@ class Encoder(nn.Module):
   groups: int
   pixel_mean: tuple[float, float, float]
   pixel_std: tuple[float, float, float]
+  operations: Operations
   dtype: Any
 
   @nn.compact
@@ -53,6 +55,7 @@ class Encoder(nn.Module):
       self.stem,
       self.width,
       self.groups,
+      self.operations,
       self.dtype,
       name="backbone",
     )(images, train=train)

@@ -1,7 +1,7 @@
 """Batch normalisation over groups of the batch."""
 
 import functools
-import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Rows that `_row_sums` adds up at once on a CPU. XLA vectorises reductions this short;
+# Rows that a CPU's `row_sums` adds up at once. XLA vectorises reductions this short;
 # longer ones become loops over single numbers, those of the gradient's terms sooner.
 _FORWARD_ROWS, _BACKWARD_ROWS = 16, 8
+RowSums = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class GroupedBatchNorm(nn.Module):
@@ -26,6 +27,7 @@ class GroupedBatchNorm(nn.Module):
   """
 
   groups: int
+  row_sums: RowSums  # as `row_sums`
   dtype: Any
   momentum: float = 0.9
   epsilon: float = 1e-5
@@ -43,7 +45,9 @@ class GroupedBatchNorm(nn.Module):
       return _affine(x, factor, bias - running_mean.value * factor, self.dtype)
 
     grouped = x.reshape(self.groups, -1, channels)
-    out, mean, var = _normalise(self.epsilon, self.dtype, grouped, scale, bias)
+    out, mean, var = _normalise(
+      self.row_sums, self.epsilon, self.dtype, grouped, scale, bias
+    )
     if not self.is_initializing():
       keep = self.momentum
       running_mean.value = keep * running_mean.value + (1 - keep) * mean.mean(axis=0)
@@ -51,9 +55,14 @@ class GroupedBatchNorm(nn.Module):
     return out.reshape(x.shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _normalise(
-  epsilon: float, dtype: Any, x: jax.Array, scale: jax.Array, bias: jax.Array
+  row_sums: RowSums,
+  epsilon: float,
+  dtype: Any,
+  x: jax.Array,
+  scale: jax.Array,
+  bias: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Rows of each group, [G, R, C], normalised; and their mean and variance, [G, C].
 
@@ -61,7 +70,7 @@ def _normalise(
   """
   wide = x.astype(jnp.float32)
   mean, squares = (
-    total / x.shape[1] for total in _row_sums(_FORWARD_ROWS, wide, wide * wide)
+    total / x.shape[1] for total in row_sums(_FORWARD_ROWS, wide, wide * wide)
   )
   var = jnp.maximum(squares - mean * mean, 0.0)
   factor = scale[None] * lax.rsqrt(var + epsilon)
@@ -70,13 +79,19 @@ def _normalise(
 
 
 def _forward(
-  epsilon: float, dtype: Any, x: jax.Array, scale: jax.Array, bias: jax.Array
+  row_sums: RowSums,
+  epsilon: float,
+  dtype: Any,
+  x: jax.Array,
+  scale: jax.Array,
+  bias: jax.Array,
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
-  out, mean, var = _normalise(epsilon, dtype, x, scale, bias)
+  out, mean, var = _normalise(row_sums, epsilon, dtype, x, scale, bias)
   return (out, mean, var), (x, scale, mean, lax.rsqrt(var + epsilon))
 
 
 def _backward(
+  row_sums: RowSums,
   epsilon: float,
   dtype: Any,
   saved: tuple[jax.Array, ...],
@@ -86,7 +101,7 @@ def _backward(
   x, scale, mean, inverse = saved
   gradient = gradients[0].astype(jnp.float32)
   centered = x.astype(jnp.float32) - mean[:, None]
-  to_bias, products = _row_sums(_BACKWARD_ROWS, gradient, gradient * centered)
+  to_bias, products = row_sums(_BACKWARD_ROWS, gradient, gradient * centered)
   to_scale = products * inverse
   factor, rows = scale[None] * inverse, x.shape[1]
   slope = -factor * inverse * to_scale / rows
@@ -98,31 +113,11 @@ def _backward(
 _normalise.defvjp(_forward, _backward)
 
 
-def _row_sums(
-  at_once: int, first: jax.Array, second: jax.Array
+def row_sums(
+  _: int, first: jax.Array, second: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Both, [G, R, C], summed over axis 1, in one pass over what they come from."""
-
-  def in_one_pass(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # XLA's CPU compiler would write products to memory before it adds them up, and
-    # splits a long reduction only if it is of one operand.
-    groups, rows, channels = first.shape
-    chunk = math.gcd(rows, at_once)
-    shape = (groups, rows // chunk, chunk, channels)
-    sums = lax.reduce(
-      (first.reshape(shape), second.reshape(shape)),
-      (jnp.float32(0), jnp.float32(0)),
-      lambda a, b: (a[0] + b[0], a[1] + b[1]),
-      dimensions=(2,),
-    )
-    return tuple(partial.sum(axis=1) for partial in sums)
-
-  return lax.platform_dependent(
-    first,
-    second,
-    cpu=in_one_pass,
-    default=lambda *terms: tuple(term.sum(axis=1) for term in terms),
-  )
+  """Both, [G, R, C], summed over axis 1."""
+  return first.sum(axis=1), second.sum(axis=1)
 
 
 def _affine(x: jax.Array, factor: jax.Array, shift: jax.Array, dtype: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Max-pooling whose gradient is fast on a CPU too; TPU and GPU get XLA's own."""
+"""Max-pooling, with XLA's gradient and with one that only gathers."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,14 +16,19 @@ _SIDE = 3  # of a window; each begins 2 pixels after the one before, the first a
 _WINDOWS = (((1, 0),), ((2, 0), (0, 1)))
 
 
-@jax.custom_vjp
 def max_pool(images: jax.Array) -> jax.Array:
-  """[B, H, W, C] → [B, ⌈H / 2⌉, ⌈W / 2⌉, C], by windows of 3×3 pixels."""
-  return _xla_max_pool(images)
+  """[B, H, W, C] → [B, ⌈H / 2⌉, ⌈W / 2⌉, C], by windows of 3×3 pixels.
 
-
-def _xla_max_pool(images: jax.Array) -> jax.Array:
+  A window's gradient goes to the first of its largest pixels, row by row. XLA scatters
+  it: on a CPU an element at a time.
+  """
   return nn.max_pool(images, (_SIDE, _SIDE), (2, 2), padding=((1, 1), (1, 1)))
+
+
+@jax.custom_vjp
+def gathering_max_pool(images: jax.Array) -> jax.Array:
+  """As `max_pool`; each pixel's gradient is gathered from its windows."""
+  return max_pool(images)
 
 
 def _forward(images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -34,29 +39,11 @@ def _forward(images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]
 def _backward(
   saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array]:
-  """A window's gradient goes to the first of its largest pixels, row by row."""
-  to_images = lax.platform_dependent(
-    *saved, gradient, cpu=_gradient_by_phases, default=_xla_gradient
-  )
-  return (to_images,)
-
-
-max_pool.defvjp(_forward, _backward)
-
-
-def _xla_gradient(images: jax.Array, _: jax.Array, gradient: jax.Array) -> jax.Array:
-  _, pull_back = jax.vjp(_xla_max_pool, images)
-  return pull_back(gradient)[0]
-
-
-def _gradient_by_phases(
-  images: jax.Array, out: jax.Array, gradient: jax.Array
-) -> jax.Array:
   """What each pixel gets from the one, two or four windows that it is in.
 
-  XLA's CPU compiler scatters, an element at a time. A window's NaN, which equals no
-  pixel, is taken to be its first one's.
+  A window's NaN, which equals no pixel, is taken to be its first one's.
   """
+  images, out = saved
   height, width = out.shape[1:3]
   largest = _first_largest(images, out)
 
@@ -71,7 +58,10 @@ def _gradient_by_phases(
     return total
 
   phases = [[got(rows, columns) for columns in _WINDOWS] for rows in _WINDOWS]
-  return interleaved(phases)[:, : images.shape[1], : images.shape[2]]
+  return (interleaved(phases)[:, : images.shape[1], : images.shape[2]],)
+
+
+gathering_max_pool.defvjp(_forward, _backward)
 
 
 def _first_largest(images: jax.Array, out: jax.Array) -> jax.Array:

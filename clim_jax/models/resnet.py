@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from clim_jax.models.convolution import Conv
 from clim_jax.models.norm import GroupedBatchNorm
-from clim_jax.models.pooling import max_pool
+from clim_jax.models.operations import Operations
 
 
 class BasicBlock(nn.Module):
@@ -18,15 +18,15 @@ class BasicBlock(nn.Module):
 
   width: int
   stride: int
+  conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
-  dtype: Any
   expansion = 1
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    y = Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x)
+    y = self.conv(self.width, 3, self.stride, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train=train))
-    y = Conv(self.width, 3, 1, self.dtype, name="conv2")(y)
+    y = self.conv(self.width, 3, 1, name="conv2")(y)
     y = self.norm(name="bn2")(y, train=train)
     return nn.relu(y + _shortcut(self, x, y.shape, train=train))
 
@@ -36,17 +36,17 @@ class Bottleneck(nn.Module):
 
   width: int
   stride: int
+  conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
-  dtype: Any
   expansion = 4
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    y = Conv(self.width, 1, 1, self.dtype, name="conv1")(x)
+    y = self.conv(self.width, 1, 1, name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y, train=train))
-    y = Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y)
+    y = self.conv(self.width, 3, self.stride, name="conv2")(y)
     y = nn.relu(self.norm(name="bn2")(y, train=train))
-    y = Conv(self.width * self.expansion, 1, 1, self.dtype, name="conv3")(y)
+    y = self.conv(self.width * self.expansion, 1, 1, name="conv3")(y)
     y = self.norm(name="bn3")(y, train=train)
     return nn.relu(y + _shortcut(self, x, y.shape, train=train))
 
@@ -57,7 +57,7 @@ def _shortcut(
   """The block's input, projected by a 1×1 convolution where its shape changes."""
   if x.shape == shape:
     return x
-  x = Conv(shape[-1], 1, block.stride, block.dtype, name="downsample_conv")(x)
+  x = block.conv(shape[-1], 1, block.stride, name="downsample_conv")(x)
   return block.norm(name="downsample_bn")(x, train=train)
 
 
@@ -69,25 +69,30 @@ class ResNet(nn.Module):
   stem: str  # "imagenet": 7×7 stride 2 and max-pooling; "cifar": 3×3 stride 1
   width: int  # channels of the first stage
   groups: int  # batch-normalisation groups of the rows of one call
+  operations: Operations
   dtype: Any
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """[B, S, S, 3] float → [B, F] float32."""
-    norm = functools.partial(GroupedBatchNorm, self.groups, self.dtype)
-    x = images.astype(self.dtype)
+    by, dtype = self.operations, self.dtype
+    conv = functools.partial(Conv, convolve=by.convolve, dtype=dtype)
+    norm = functools.partial(
+      GroupedBatchNorm, self.groups, row_sums=by.row_sums, dtype=dtype
+    )
+    x = images.astype(dtype)
     if self.stem == "imagenet":
-      x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x)
+      x = conv(self.width, 7, 2, name="conv1")(x)
     else:
-      x = Conv(self.width, 3, 1, self.dtype, name="conv1")(x)
+      x = conv(self.width, 3, 1, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x, train=train))
     if self.stem == "imagenet":
-      x = max_pool(x)
+      x = by.max_pool(x)
     for stage, blocks in enumerate(self.stage_sizes):
       for index in range(blocks):
         stride = 2 if stage > 0 and index == 0 else 1
         name = f"layer{stage + 1}_{index}"
-        x = self.block(self.width * 2**stage, stride, norm, self.dtype, name=name)(
+        x = self.block(self.width * 2**stage, stride, conv, norm, name=name)(
           x, train=train
         )
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)

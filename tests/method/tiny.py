@@ -14,6 +14,7 @@ from clim_jax.method.objective import Recipe
 from clim_jax.method.state import TrainState, init_state
 from clim_jax.method.step import make_replica_step
 from clim_jax.models.encoder import Encoder
+from clim_jax.models.operations import FOR_CPU
 
 BATCH, SIDE, QUEUE, DIM, TEMPERATURE = 32, 8, 48, 16, 0.2
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
@@ -52,6 +53,7 @@ def setup(
     groups=groups // devices // recipe.accumulate_steps,
     pixel_mean=(0.5, 0.5, 0.5),
     pixel_std=(0.25, 0.25, 0.25),
+    operations=FOR_CPU,
     dtype=jnp.float32,
   )
   optimizer = optim.make_optimizer(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clim_jax.models.encoder import Encoder, unit_norm
+from clim_jax.models.operations import FOR_CPU
 from clim_jax.models.resnet import feature_dim
 
 HIDDEN, DIM = 512, 32
@@ -22,6 +23,7 @@ def _encoder(mean=MEAN, std=STD, dtype=jnp.float32):
     groups=1,
     pixel_mean=mean,
     pixel_std=std,
+    operations=FOR_CPU,
     dtype=dtype,
   )
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from clim_jax.models import resnet
+from clim_jax.models.operations import BY_XLA, FOR_CPU
 from clim_jax.models.resnet import ARCHITECTURES, STEMS, ResNet, feature_dim
 
 
 def _model(backbone, stem, *, width=4, groups=1, dtype=jnp.float32):
-  return ResNet(*ARCHITECTURES[backbone], stem, width, groups, dtype)
+  return ResNet(*ARCHITECTURES[backbone], stem, width, groups, FOR_CPU, dtype)
 
 
 def _shapes(model, shape, *, train=False):
@@ -106,8 +107,12 @@ def test_features_are_means_over_places():
 @pytest.mark.parametrize("block", [resnet.BasicBlock, resnet.Bottleneck])
 def test_a_block_of_zero_kernels_is_its_shortcut(block):
   width = 8 // block.expansion
-  norm = functools.partial(resnet.GroupedBatchNorm, 1, jnp.float32)
-  module = block(width, 1, norm, jnp.float32)
+  dtype = jnp.float32
+  conv = functools.partial(resnet.Conv, convolve=BY_XLA.convolve, dtype=dtype)
+  norm = functools.partial(
+    resnet.GroupedBatchNorm, 1, row_sums=BY_XLA.row_sums, dtype=dtype
+  )
+  module = block(width, 1, conv, norm)
   x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
   shapes = jax.eval_shape(
     functools.partial(module.init, train=False), jax.random.key(0), x

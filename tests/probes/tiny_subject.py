@@ -8,6 +8,7 @@ from clim_jax import sharding
 from clim_jax.data.labelled import LabelledBatch
 from clim_jax.method.state import initial_variables
 from clim_jax.models.encoder import Encoder
+from clim_jax.models.operations import FOR_CPU
 from clim_jax.probes.subjects import Subject
 
 SIDE, WIDTH = 8, 4
@@ -21,6 +22,7 @@ ENCODER = Encoder(
   groups=1,
   pixel_mean=(0.5, 0.5, 0.5),
   pixel_std=(0.25, 0.25, 0.25),
+  operations=FOR_CPU,
   dtype=jnp.float32,
 )
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from clim_jax.models.encoder import Encoder
+from clim_jax.models.operations import FOR_CPU
 from clim_jax.models.resnet import ARCHITECTURES
 from clim_jax.weights.spec import Network, Preprocessing
 
@@ -37,6 +38,7 @@ def encoder(network):
     groups=1,
     pixel_mean=PREPROCESSING.pixel_mean,
     pixel_std=PREPROCESSING.pixel_std,
+    operations=FOR_CPU,
     dtype=jnp.float32,
   )
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from clim_jax.models.convolution import padding
 from clim_jax.models.cpu import winograd
 from clim_jax.models.cpu.fusion import apart
 from clim_jax.models.cpu.phases import interleaved
@@ -17,40 +18,36 @@ from clim_jax.models.cpu.phases import interleaved
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-def xla_convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """[B, H, W, I] and [S, S, I, O] → [B, ⌈H / stride⌉, ⌈W / stride⌉, O]; S is odd."""
-  return lax.conv_general_dilated(
-    images,
-    kernel,
-    window_strides=(stride, stride),
-    padding=_padding(kernel),
-    dimension_numbers=_DIMENSIONS,
-  )
-
-
-def _padding(kernel: jax.Array) -> list[tuple[int, int]]:
-  return [(side // 2, side // 2) for side in kernel.shape[:2]]
-
-
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve(stride: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """As `xla_convolve`."""
+  """As `models.convolution.convolve`, with gradients of its own."""
   if _by_winograd(stride, images, kernel):
     return winograd.convolve(images, kernel)
-  return _threaded_convolve(stride, _padding(kernel), images, kernel)
+  return _threaded_convolve(stride, padding(kernel), images, kernel)
 
 
-def gradients(
-  stride: int, images: jax.Array, kernel: jax.Array, gradient: jax.Array
+def _forward(
+  stride: int, images: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return convolve(stride, images, kernel), (images, kernel)
+
+
+def _backward(
+  stride: int, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Of Σ gradient · convolve(...), by the images and by the kernel."""
+  images, kernel = saved
   if _by_winograd(stride, images, kernel):
     return winograd.gradients(images, kernel, gradient)
   to_images = _image_gradient(stride, images.shape, kernel, gradient)
   return to_images, _kernel_gradient(stride, images, len(kernel), gradient)
 
 
+convolve.defvjp(_forward, _backward)
+
+
 def _threaded_convolve(
-  stride: int, padding: list[tuple[int, int]], images: jax.Array, kernel: jax.Array
+  stride: int, edges: list[tuple[int, int]], images: jax.Array, kernel: jax.Array
 ) -> jax.Array:
   """A convolution that XLA's CPU compiler hands to Eigen's threaded one.
 
@@ -58,11 +55,10 @@ def _threaded_convolve(
   hundred times as long. Zeros that it does not know to be padding make up for it.
   """
   if math.prod(kernel.shape[:2]) > math.prod(images.shape[1:3]):
-    edges = ((0, 0), *padding, (0, 0))
-    images = apart(functools.partial(_zero_padded, edges), images)
-    padding = [(0, 0), (0, 0)]
+    images = apart(functools.partial(_zero_padded, ((0, 0), *edges, (0, 0))), images)
+    edges = [(0, 0), (0, 0)]
   return lax.conv_general_dilated(
-    images, kernel, (stride, stride), padding, dimension_numbers=_DIMENSIONS
+    images, kernel, (stride, stride), edges, dimension_numbers=_DIMENSIONS
   )
 
 
@@ -102,15 +98,15 @@ def _phase(
   and a kernel pixel p: so p has one remainder, and b falls as p rises.
   """
   side, before = len(turned), len(turned) // 2
-  parts, padding = [], []
+  parts, edges = [], []
   for start in phase:
     later, first = divmod(start + before, stride)  # b - a for the first p
     pixels = range(first, side, stride)
     if not pixels:
       return jnp.zeros((*gradient.shape[:3], turned.shape[-1]), gradient.dtype)
     parts.append(slice(side - 1 - pixels[-1], side - first, stride))  # it is turned
-    padding.append((len(pixels) - 1 - later, later))
-  return _threaded_convolve(1, padding, gradient, turned[tuple(parts)])
+    edges.append((len(pixels) - 1 - later, later))
+  return _threaded_convolve(1, edges, gradient, turned[tuple(parts)])
 
 
 def _kernel_gradient(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clim_jax.models.convolution import convolve
+from clim_jax.models.cpu.convolution import convolve
 from clim_jax.models.cpu.fusion import apart
 
 
@@ -31,8 +31,8 @@ def test_nothing_is_fused_into_the_transposes_of_a_kernel_gradient():
   kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
 
   def loss(kernel):
-    hidden = jax.nn.relu(convolve(images, kernel, stride=1) * 2)
-    return jnp.sum(convolve(hidden, kernel[:, :, :1].repeat(4, 2), stride=1))
+    hidden = jax.nn.relu(convolve(1, images, kernel) * 2)
+    return jnp.sum(convolve(1, hidden, kernel[:, :, :1].repeat(4, 2)))
 
   text = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
   assert 'inlineable="false"' in text
