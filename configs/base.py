@@ -133,7 +133,7 @@ def get_config() -> ConfigDict:
   evaluation.step = -1  # -1: the newest
   evaluation.encoder = "query"  # query | key
   evaluation.layer = "features"  # features (pooled backbone) | hidden | embedding
-  evaluation.batch_size = 256
+  evaluation.batch_size = 256  # images encoded at once; a refresh and embed too
   # Sides of the images shown, as multiples of views.evaluation_side.
   evaluation.scales = (1.0,)
   # "npz:TRAIN[,TEST]", "folder:ROOT", "tfds:NAME" or "digits"; (): the run's own data

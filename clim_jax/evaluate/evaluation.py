@@ -11,7 +11,7 @@ from rich.progress import track as rich_track
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches
-from clim_jax.evaluate import frozen, trained
+from clim_jax.evaluate import crop_protocols, feature_protocols
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.task import Task
@@ -20,11 +20,11 @@ from clim_jax.probes import subjects
 from clim_jax.probes.subjects import Subject
 
 _RUN: dict[str, Callable[[Task], list[Result]]] = {
-  "knn": frozen.knn,
-  "linear_cached": frozen.linear_cached,
-  "few_label": frozen.few_label,
-  "linear": trained.linear,
-  "finetune": trained.finetune,
+  "knn": feature_protocols.knn,
+  "linear_cached": feature_protocols.linear_cached,
+  "few_label": feature_protocols.few_label,
+  "linear": crop_protocols.linear,
+  "finetune": crop_protocols.finetune,
 }
 
 

@@ -26,7 +26,7 @@ from clim_jax import launch
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.labelled import LabelledStream, labelled_batches
 from clim_jax.data.sources import ArraySource, folder_source
-from clim_jax.evaluate import evaluation, trained
+from clim_jax.evaluate import crop_protocols, evaluation
 from clim_jax.evaluate.datasets import LabelledSet, labelled_set
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.task import Task
@@ -119,7 +119,7 @@ def test_no_image_judges_what_was_trained_on_it(
   name, fraction, workdir, own, monkeypatch
 ):
   events = []  # ("fit" or "judge", ids) in their order
-  stream, subset = trained._stream, ArraySource.subset
+  stream, subset = crop_protocols._stream, ArraySource.subset
 
   def record_fit(task, ids, *rest):
     events.append(("fit", set(ids.tolist())))
@@ -129,7 +129,7 @@ def test_no_image_judges_what_was_trained_on_it(
     events.append(("judge", set(ids.tolist())))
     return subset(source, ids)
 
-  monkeypatch.setattr(trained, "_stream", record_fit)
+  monkeypatch.setattr(crop_protocols, "_stream", record_fit)
   monkeypatch.setattr(ArraySource, "subset", record_judgement)
   config = protocol("knn", own, protocols=(name,), references=())
   config.evaluation.finetune.update(fractions=(fraction or 1.0,), seeds=(0,))
