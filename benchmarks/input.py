@@ -32,6 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import jax
+import joblib
 import numpy as np
 
 from benchmarks.jpegs import write_jpegs
@@ -149,7 +150,7 @@ def measure(
   name: str, repeats: int, folder: pathlib.Path, scratch: pathlib.Path
 ) -> Iterator[Result]:
   """Compares with each peer in turn."""
-  case, workers = CASES[name], os.cpu_count() or 1
+  case, workers = CASES[name], joblib.cpu_count()
   source, data = _open(case, folder, scratch)
   photometric = _photometric_seconds(case)  # before any crops are being prepared
   batches = _our_batches(case, source)

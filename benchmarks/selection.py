@@ -40,6 +40,7 @@ from collections.abc import Iterator
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import faiss
+import joblib
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -79,7 +80,7 @@ def missed(result: Result) -> list[str]:
 
 def measure(name: str, *, repeats: int, scale: float) -> Result:
   """Runs a case in this process, which should have run nothing else."""
-  threads = os.cpu_count() or 1
+  threads = joblib.cpu_count()
   faiss.omp_set_num_threads(threads)
   case = CASES[name]
   rows = max(round(case.n * scale), case.centers, 2 * case.neighbours)
@@ -104,7 +105,7 @@ def measure(name: str, *, repeats: int, scale: float) -> Result:
 def in_own_process(name: str, *, repeats: int, scale: float) -> Result:
   """Runs this script for one case and reads the result it prints last."""
   # JAX sizes its pool by NPROC, as FAISS and its BLAS do by OMP_NUM_THREADS.
-  threads = str(os.cpu_count() or 1)
+  threads = str(joblib.cpu_count())
   threads_each = {"NPROC": threads, "OMP_NUM_THREADS": threads}
   command = [sys.executable, __file__, "--in-this-process", "--case", name]
   command += ["--repeats", str(repeats), "--scale", str(scale)]
@@ -120,7 +121,7 @@ def in_own_process(name: str, *, repeats: int, scale: float) -> Result:
 
 def table_of(results: list[Result]) -> Table:
   """For people, 80 columns wide."""
-  title = f"{os.cpu_count()} threads each"
+  title = f"{joblib.cpu_count()} threads each"
   table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
   for header in ("case", "ours", "peer", "ratio"):
     table.add_column(header, no_wrap=True)

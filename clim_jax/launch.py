@@ -1,5 +1,6 @@
 """Starts what is asked for: devices, workdir, mode."""
 
+import io
 import os
 
 # TensorFlow only reads images: no notes on its kernels.
@@ -16,16 +17,18 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from clim_jax import sharding
+from clim_jax import devices, sharding
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration, cores
+from clim_jax.experiment.cautions import cautions, warn
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
-from clim_jax.experiment.experiment import make_encoder, open_experiment
+from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
 from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.memory import keep_freed_memory
+from clim_jax.pretrain import learning
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
@@ -49,6 +52,7 @@ class Request(NamedTuple):
   output: str = ""
   format: str = ""
   said: Given = WHOLE_CONFIG  # by the command line, of a run that is looked at again
+  quiet: bool = False  # only warnings are said
 
 
 _PLAIN = Request()
@@ -75,12 +79,17 @@ def run(
   """
   cores.use_cores(config, mode, workdir, request.said)
   prepare()
-  console = Console(quiet=jax.process_index() != 0)
+  # A quiet console still prints warnings, but not from every process.
+  others = jax.process_index() != 0
+  console = Console(
+    quiet=request.quiet or others, file=io.StringIO() if others else None
+  )
   _MODES[mode](config, workdir, console, request)
 
 
 def prepare() -> None:
   """What everything gains by: memory is kept, and programs from run to run."""
+  devices.pass_over_absent_tpu()
   keep_freed_memory(of_programs=jax.default_backend() == "cpu")
   # Unless the user says where or not.
   if jax.config.jax_compilation_cache_dir is None:
@@ -105,13 +114,7 @@ def _pretrain(
     configuration.save(config, saved)
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices("workdir")
-  console.print(
-    f"{config.name}: {experiment.train.num_images} images, {config.epochs} epochs of "
-    f"{experiment.stream.steps_per_epoch} steps on {experiment.mesh.devices.size} "
-    f"{jax.default_backend()} device(s); workdir {workdir}",
-    highlight=False,
-    soft_wrap=True,
-  )
+  _introduce(experiment, workdir, console)
   state = pretrain(experiment, workdir, console)
   role = config.evaluation.encoder
   variables = {
@@ -125,7 +128,37 @@ def _pretrain(
   origin = str(workdir / "checkpoints" / str(step))
   trained = Trained(subject, config, step, origin, has_projection=True)
   sets = evaluation_sets(config, (experiment.train, experiment.test))
-  judge(trained, sets, workdir, console)
+  judge(trained, sets, workdir, console, learning.findings_of(workdir, config))
+  _say_next(workdir, step, console)
+
+
+def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) -> None:
+  """What is trained, on what and where to, and what may surprise."""
+  config, images = experiment.config, experiment.train.num_images
+  steps, queue_size = experiment.stream.steps_per_epoch, config.moco.queue_size
+  for line in (
+    f"{config.name}: {images:,} images, {config.epochs} epochs of {steps:,} steps",
+    f"training on {devices.describe(jax.devices())}, into {workdir}",
+    f"a loss near log(1 + {queue_size}) = {learning.chance_loss(queue_size):.2f} is "
+    "chance",
+  ):
+    console.print(line, highlight=False, soft_wrap=True)
+  unused = devices.unused_accelerator()
+  warn(console, [unused] if unused else [])
+  total_steps = experiment.total_steps
+  warn(console, cautions(config, num_images=images, total_steps=total_steps))
+
+
+def _say_next(workdir: epath.Path, step: int, console: Console) -> None:
+  """What there is now and what can be done with it."""
+  command = f"python main.py --workdir={workdir}"
+  for what, how in (
+    ("checkpoint", f"{workdir}/checkpoints/{step}"),
+    ("curves", f"tensorboard --logdir={workdir}"),
+    ("features", f"{command} --mode=embed --input=FOLDER --output=features.parquet"),
+    ("weights", f"{command} --mode=export --format=torchvision --output=backbone.pth"),
+  ):
+    console.print(f"{what:<12}{how}", highlight=False, soft_wrap=True)
 
 
 def _evaluate(
@@ -134,7 +167,10 @@ def _evaluate(
   mesh = sharding.make_mesh()
   trained = open_trained(config, workdir, mesh, console, request.said)
   check_evaluation(trained.config, devices=mesh.devices.size)
-  judge(trained, evaluation_sets(trained.config), workdir, console)
+  sets, warnings = evaluation_sets(trained.config), []
+  if trained.step is not None:
+    warnings = learning.findings_of(workdir, trained.config)
+  judge(trained, sets, workdir, console, warnings)
 
 
 def _embed(

@@ -20,7 +20,7 @@ FLOORS = [
   "weights",
   "augment",
   "models",
-  "sharding rng memory",
+  "sharding rng memory devices",
 ]
 FLOOR_OF = {room: -i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 LOWEST_WITH_CONFIG = "configs"

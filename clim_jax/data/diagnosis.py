@@ -1,12 +1,12 @@
 """Why a run waits for its input: what one image costs, stage by stage."""
 
 import functools
-import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import joblib
 import numpy as np
 import tensorflow as tf
 
@@ -17,30 +17,32 @@ from clim_jax.data.resize import resize_crops
 from clim_jax.data.sources import ArraySource, Source
 
 _SAMPLE = 32  # images
+_SMALLER = "have fewer or smaller views.sides"
 _MENDS = {
   "read": "bring data.path nearer (a local disk, a bucket of the same region)",
-  "decode and crop": "store smaller images, have fewer or smaller views.sides, or "
-  "more CPU cores a device",
-  "copy to the device": "have fewer or smaller views.sides, or a smaller batch_size",
+  "decode and crop": f"store smaller images, {_SMALLER}, or more CPU cores a device",
+  "crop": f"{_SMALLER}, or more CPU cores a device",
+  "copy to the device": f"{_SMALLER}, or a smaller batch_size",
 }
 
 
 class StageSeconds(NamedTuple):
   """Of one image on one core."""
 
-  read: float
+  read: float  # 0 for arrays, which are in memory
   decode_and_crop: float
   copy_to_the_device: float
 
   def advice(self, wait_fraction: float) -> str:
     """One line: how long the run waited, for what, and which key to turn."""
-    stages = dict(zip(_MENDS, self, strict=True))
+    read, crop, copy = self
+    stages = {"read": read, "decode and crop": crop} if read else {"crop": crop}
+    stages["copy to the device"] = copy
     figures = ", ".join(f"{name} {1e3 * s:.2f} ms" for name, s in stages.items())
     slowest = max(stages, key=stages.get)
-    cores = os.cpu_count() or 1
     return (
       f"waiting for data {wait_fraction:.0%} of the time; an image takes {figures}, "
-      f"and this host has {cores} cores: {_MENDS[slowest]}"
+      f"and {joblib.cpu_count()} cores may be used: {_MENDS[slowest]}"
     )
 
 
@@ -53,7 +55,8 @@ def measure_stages(source: Source, plan: ViewPlan) -> StageSeconds:
   numbers = rng.random((count, len(crops), UNIFORMS), np.float32)
   with tf.device("CPU"):
     started = time.perf_counter()
-    if isinstance(source, ArraySource):
+    is_array = isinstance(source, ArraySource)
+    if is_array:
       images, numbers, cut = [source.images[ids]], [numbers], _cut_arrays
     else:
       images = [source.load(one) for one in source.fetch(tf.constant(ids))]
@@ -66,7 +69,8 @@ def measure_stages(source: Source, plan: ViewPlan) -> StageSeconds:
   cropped = time.perf_counter()
   jax.block_until_ready(jax.device_put([[x.numpy() for x in row] for row in out]))
   copied = time.perf_counter()
-  seconds = (read - started, cropped - traced, copied - cropped)
+  reading = 0.0 if is_array else read - started
+  seconds = (reading, cropped - traced, copied - cropped)
   return StageSeconds(*(each / count for each in seconds))
 
 

@@ -5,9 +5,9 @@ at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import joblib
 import numpy as np
 import tensorflow as tf
 
@@ -168,7 +168,8 @@ def _dataset(
   options = tf.data.Options()
   # Images are worked on side by side: to cut one's operations up as well costs time.
   options.threading.max_intra_op_parallelism = 1
-  options.threading.private_threadpool_size = _THREADS_A_CORE * (os.cpu_count() or 1)
+  # Of the cores that this process may use: a container may have few of many.
+  options.threading.private_threadpool_size = _THREADS_A_CORE * joblib.cpu_count()
   dataset = dataset.map(order_keys, num_parallel_calls=2).prefetch(_PREFETCH)
   return dataset.with_options(options)
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from clim_jax.evaluate.results import Result
 
 
-def draw_curves(results: list[Result], path: epath.Path) -> bool:
+def draw_curves(results: list[Result], names: dict[str, str], path: epath.Path) -> bool:
   """Accuracy over the side, a panel a protocol; False if there is but one side."""
   if len({result.side for result in results}) < 2:
     return False
@@ -33,7 +33,7 @@ def draw_curves(results: list[Result], path: epath.Path) -> bool:
         None if rows[0].std is None else [r.std for r in rows],
         marker=marker,
         capsize=2,
-        label=encoder.replace("_", " "),
+        label=names.get(encoder, encoder),
       )
     axis.set_title(f"{panel[1]}, {panel[2]} labels, {panel[0]}", fontsize=10)
     axis.set_xlabel("side of the images [pixels]")

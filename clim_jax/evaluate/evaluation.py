@@ -33,6 +33,7 @@ def evaluate(
   mesh: Mesh,
   sets: list[LabelledSet],
   judged: list[Subject],
+  names: dict[str, str],
   console: Console,
 ) -> Iterator[list[Result]]:
   """Puts encoders and references through the protocols of `config.evaluation`.
@@ -42,6 +43,7 @@ def evaluate(
     mesh: devices.
     sets: on which they are judged.
     judged: trained encoders; the untrained one is like the first.
+    names: of encoders before people, where they are others.
     console: shows how far it is.
 
   Yields:
@@ -66,10 +68,14 @@ def evaluate(
           config=config.evaluation,
           track=_tracker(console),
         )
+        console.print(
+          f"evaluating {names.get(subject.name, subject.name)} on {data.name}, side "
+          f"{task.side}",
+          highlight=False,
+          soft_wrap=True,
+        )
         for protocol in config.evaluation.protocols:
-          found = _RUN[protocol](task)
-          _tell(found, console)
-          yield found
+          yield _RUN[protocol](task)
 
 
 def _warn(config: ConfigDict, data: LabelledSet, console: Console) -> None:
@@ -107,16 +113,3 @@ def _tracker(console: Console) -> Callable[[Iterable, str], Iterable]:
     )
 
   return track
-
-
-def _tell(results: list[Result], console: Console) -> None:
-  """A line each where nobody sees a bar: a log file shows how far it is."""
-  if console.is_terminal:
-    return
-  for result in results:
-    console.print(
-      f"{result.dataset}, side {result.side}, {result.encoder}: {result.protocol}, "
-      f"{result.labels} labels: {100 * result.top1:.2f}% top-1",
-      highlight=False,
-      soft_wrap=True,
-    )

@@ -7,6 +7,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from clim_jax.probes.subjects import REFERENCES
+
+# Before people; a row's labels tell the two linear probes on stored features apart.
+_PROTOCOLS = {
+  "knn": "nearest neighbours",
+  "linear_cached": "linear probe",
+  "few_label": "linear probe",
+  "linear": "linear probe, SGD",
+  "finetune": "fine-tuning",
+}
 SCHEMA = 2  # docs/evaluation.md says what each version holds
 
 
@@ -34,28 +44,83 @@ def to_json(results: list[Result], **about: Any) -> str:
   return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def print_table(results: list[Result], title: str, console: Console) -> None:
+def encoder_names(judged: str, *, is_run: bool) -> dict[str, str]:
+  """How encoders are called before people; others have their own names.
+
+  Args:
+    judged: name of the encoder that the evaluation is about.
+    is_run: whether it is a run's, and not of weights from elsewhere.
+  """
+  names = {"untrained": "network before training", "raw_pixels": "pixels themselves"}
+  return names | ({judged: "this run"} if is_run else {})
+
+
+def no_better(results: list[Result], judged: str, names: dict[str, str]) -> list[str]:
+  """A warning for each reference that the judged encoder is not above, on average."""
+  top1 = {(_place(r), r.encoder): r.top1 for r in results}
+  found = []
+  for reference in REFERENCES:
+    places = [place for place, encoder in top1 if encoder == reference]
+    own, other = (
+      100 * sum(top1[place, encoder] for place in places) / max(len(places), 1)
+      for encoder in (judged, reference)
+    )
+    if places and own <= other:
+      found.append(
+        f"{names.get(judged, judged)} is no better than the {names[reference]}: mean "
+        f"{own:.1f} against {other:.1f}; use more images or epochs"
+      )
+  return found
+
+
+def _place(result: Result) -> tuple[str, ...]:
+  """Row of the table."""
+  return (result.dataset, str(result.side), result.protocol, result.labels)
+
+
+def print_table(
+  results: list[Result], title: str, names: dict[str, str], console: Console
+) -> None:
   """A row a protocol, a column an encoder; what is the same in all rows goes on top."""
   encoders = list(dict.fromkeys(result.encoder for result in results))
-  names = ("dataset", "side", "protocol", "labels")
+  columns = ("dataset", "side", "protocol", "labels")
   kept = [
-    name
-    for name in names
-    if name == "protocol" or len({getattr(r, name) for r in results}) > 1
+    place
+    for place, column in enumerate(columns)
+    if column == "protocol" or len({_place(result)[place] for result in results}) > 1
   ]
-  same = [f"{name} {getattr(results[0], name)}" for name in names if name not in kept]
-  table = Table(title=", ".join([title, *same]))
-  for name in kept:
-    table.add_column(name, no_wrap=True)
+  same = [
+    f"{column} {_place(results[0])[place]}"
+    for place, column in enumerate(columns)
+    if place not in kept
+  ]
+  table = Table(title=", ".join([title, *same]), caption=_caption(results))
+  for place in kept:
+    table.add_column(columns[place], overflow="fold")
   for encoder in encoders:
-    table.add_column(encoder.replace("_", " "), justify="right")
+    table.add_column(names.get(encoder, encoder), justify="right", overflow="fold")
   rows: dict[tuple[str, ...], dict[str, str]] = {}
   for result in results:
-    key = tuple(str(getattr(result, name)) for name in kept)
-    rows.setdefault(key, {})[result.encoder] = _percent(result)
-  for key, cells in rows.items():
-    table.add_row(*key, *(cells.get(encoder, "") for encoder in encoders))
+    rows.setdefault(_place(result), {})[result.encoder] = _percent(result)
+  for place, cells in rows.items():
+    words = (*place[:2], _PROTOCOLS.get(place[2], place[2]), place[3])
+    row = [words[column] for column in kept]
+    table.add_row(*row, *(cells.get(encoder, "") for encoder in encoders))
   console.print(table)
+
+
+def _caption(results: list[Result]) -> str:
+  """What ± is and what guessing reaches."""
+  draws = {len(result.top1_by_seed) for result in results if result.top1_by_seed}
+  spread = " or ".join(map(str, sorted(draws - {1})))
+  classes = {r.dataset: r.stamp["classes"] for r in results if "classes" in r.stamp}
+  chance = {f"{100 / count:.3g}" for count in classes.values()}
+  parts = [f"± over {spread} draws of the labels"] if spread else []
+  if len(chance) == 1:
+    parts.append(f"chance is {chance.pop()}")
+  else:
+    parts += [f"chance is {100 / n:.3g} on {name}" for name, n in classes.items()]
+  return "; ".join(parts)
 
 
 def _percent(result: Result) -> str:

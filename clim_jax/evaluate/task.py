@@ -132,6 +132,7 @@ class Task:
     return network | {
       "shown_side": self.side,
       "crop": f"central {self.crop.fraction:g} of the shorter side",
+      "classes": data.num_classes,
       "train_images": data.train.num_images,
       "test_images": data.test.num_images,
       "test_part": data.test_part,

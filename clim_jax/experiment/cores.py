@@ -38,6 +38,7 @@ def use_cores(
   Raises:
     ConfigError: an override of what the run was trained with.
   """
+  heed_container()
   saved, check = workdir / "config.json", check_config
   if mode != "pretrain":
     check = check_evaluation
@@ -52,6 +53,17 @@ def use_cores(
     return is_small(config.model)
 
   one_device_per_core(fits)
+
+
+def heed_container() -> None:
+  """Has XLA take as many threads as cores may be used, where a container has fewer.
+
+  XLA and TensorFlow heed the cores a process is bound to, but not a container's quota
+  of their time. JAX must not have looked for devices yet.
+  """
+  usable = joblib.cpu_count()
+  if usable < (os.cpu_count() or 1):
+    os.environ.setdefault("NPROC", str(usable))
 
 
 def is_small(model: ConfigDict) -> bool:

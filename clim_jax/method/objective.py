@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from clim_jax.augment.policy import Policy
 from clim_jax.method import losses, mixture
@@ -58,7 +59,7 @@ def clim_loss(
 
   if recipe.recompute:  # the backward pass holds activations of one encoding alone
     encode = jax.checkpoint(encode)
-  by_side, new_stats, ratios = [], None, []
+  by_side, by_side_plain, new_stats, ratios = [], [], None, []
   for side, view in enumerate(anchors.queries):
     images = view.pixels(recipe.policy)
     query, updated = encode(images)
@@ -68,8 +69,10 @@ def clim_loss(
     plain = losses.info_nce(
       query, anchors.keys, negatives, temperature=recipe.temperature
     )
+    by_side_plain.append(plain)
     if side == 0:
       accuracy = _contrast_accuracy(query, anchors.keys, negatives)
+      mean_query = jnp.mean(lax.stop_gradient(query), axis=0)
     if anchors.positive_keys is None:
       by_side.append(plain)
       continue
@@ -95,7 +98,12 @@ def clim_loss(
     by_side.append(losses.combine(plain, mixed, has_positive, mixed_weight=weight))
 
   loss = jnp.mean(jnp.stack(by_side))
-  metrics = {"loss": loss, "contrast_accuracy": accuracy}
+  metrics = {
+    "loss": loss,
+    "plain_loss": jnp.mean(jnp.stack(by_side_plain)),
+    "contrast_accuracy": accuracy,
+    "mean_query": mean_query,  # [D], linear in rows as the other metrics are
+  }
   if ratios:
     metrics["mixture_ratio"] = jnp.mean(jnp.stack(ratios))
     metrics["positive_share"] = jnp.mean(anchors.has_positive.astype(jnp.float32))

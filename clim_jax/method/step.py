@@ -73,6 +73,7 @@ def make_replica_step(
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.query_params)
     new_keys = jnp.concatenate([gather(role_anchors.keys) for role_anchors in anchors])
+    metrics["embedding_spread"] = _spread(metrics.pop("mean_query"))
     metrics["key_momentum"] = momentum
     metrics["gradient_norm"] = optax.tree.norm(grads)
     new_state = TrainState(
@@ -160,6 +161,14 @@ def _gradients(
   total, _ = lax.scan(add, sharding.varying(zeros), split)
   grads, (new_stats, metrics) = jax.tree.map(lambda x: x / parts, total)
   return grads, new_stats, metrics
+
+
+def _spread(mean: jax.Array) -> jax.Array:
+  """Deviation of unit vectors from their mean, [D]: 1 all around, 0 collapsed.
+
+  Each coordinate of vectors that lie all around deviates by 1/√D, all D together by 1.
+  """
+  return jnp.sqrt(jnp.maximum(1.0 - jnp.sum(mean**2), 0.0))
 
 
 def _split(tree: Any, parts: int) -> Any:

@@ -37,6 +37,10 @@ class CountedStep:
     self._programs: dict[Any, tuple[Any, float]] = {}
     self.flops = 0.0
 
+  def knows(self, *arguments: Any) -> bool:
+    """Whether a call with these arguments would compile nothing."""
+    return jax.tree.structure(arguments) in self._programs
+
   def __call__(self, *arguments: Any) -> Any:
     structure = jax.tree.structure(arguments)
     if structure not in self._programs:

@@ -7,6 +7,7 @@ from clu import metric_writers
 from etils import epath
 
 Scalars = dict[str, float | int]
+Record = dict[str, float | int | None]  # as written: what is not finite is None
 
 
 class MetricLog:
@@ -22,13 +23,14 @@ class MetricLog:
       lines = path.read_text().splitlines(keepends=True)
       kept = [line for line in lines if json.loads(line)["step"] <= resume_step]
     path.write_text("".join(kept))
+    self.kept = [json.loads(line) for line in kept]  # of earlier sessions
     self._file = path.open("a")
     self._tensorboard = (
       metric_writers.SummaryWriter(str(workdir)) if tensorboard else None
     )
 
   def write(self, step: int, scalars: Scalars) -> None:
-    record = {"step": step} | {
+    record: Record = {"step": step} | {
       name: value if math.isfinite(value) else None for name, value in scalars.items()
     }
     self._file.write(json.dumps(record) + "\n")

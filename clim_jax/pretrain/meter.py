@@ -6,17 +6,22 @@ from typing import Any
 
 
 class Meter:
-  """Measures laps: the steps between two reports, selection left out."""
+  """Measures laps: the steps between two reports, without what else goes on."""
 
   def __init__(
-    self, batch_size: int, *, num_devices: int, peak_flops: float | None
+    self,
+    batch_size: int,
+    *,
+    first_step: int,
+    num_devices: int,
+    peak_flops: float | None,
   ) -> None:
     self._batch_size, self._num_devices = batch_size, num_devices
     self._peak_flops = peak_flops  # of one device, a second
-    self._steps = 0  # begun since the last lap
-    self._busy = self._waited = 0.0
+    self._lap_start = first_step
+    self._busy = self._waited = 0.0  # since then
     self._resumed: float | None = None
-    self._seconds_per_step = float("nan")
+    self._all_steps, self._all_busy = 0, 0.0  # of the present program
 
   def wait(self, batches: Iterator[Any]) -> Any:
     """The next batch; the time until it is there counts as waiting."""
@@ -25,7 +30,6 @@ class Meter:
       self._resumed = started
     batch = next(batches)
     self._waited += time.perf_counter() - started
-    self._steps += 1
     return batch
 
   def pause(self) -> None:
@@ -34,32 +38,45 @@ class Meter:
       self._busy += time.perf_counter() - self._resumed
       self._resumed = None
 
-  def lap(self, flops: float | None) -> dict[str, float]:
-    """Speed since the last lap; to be called when its steps are done.
+  def leave_out(self, step: int) -> None:
+    """Forgets what was measured up to `step`, which is done: it was compiled."""
+    self._lap_start, self._resumed = step, time.perf_counter()
+    self._busy = self._waited = 0.0
+    self._all_steps, self._all_busy = 0, 0.0
+
+  def lap(self, step: int, flops: float | None) -> dict[str, float]:
+    """Speed since the last lap; to be called as soon as `step` is done.
 
     Args:
+      step: the last of the lap. A later one may be under way.
       flops: of one device in one step; None if they cannot be told.
 
     Returns:
-      With `flops` also `tflops_per_device`, a second, and on devices whose peak is
-      known `mfu`, their share of it.
+      Nothing if all steps of the lap were left out. With `flops` also
+      `tflops_per_device`, a second, and on devices whose peak is known `mfu`, their
+      share of it.
     """
-    self.pause()
-    busy, steps = max(self._busy, 1e-9), max(self._steps, 1)
+    now, steps = time.perf_counter(), step - self._lap_start
+    if self._resumed is not None:
+      self._busy += now - self._resumed
+      self._resumed = now
+    busy, waited = self._busy, self._waited
+    self._lap_start, self._busy, self._waited = step, 0.0, 0.0
+    if not steps:
+      return {}
+    self._all_steps, self._all_busy = self._all_steps + steps, self._all_busy + busy
     images_per_second = self._batch_size * steps / busy
     figures = {
       "images_per_second": images_per_second,
       "images_per_second_per_device": images_per_second / self._num_devices,
-      "data_wait_fraction": self._waited / busy,
+      "data_wait_fraction": waited / busy,
     }
     if flops:
       figures["tflops_per_device"] = flops * steps / busy / 1e12
       if self._peak_flops:
         figures["mfu"] = flops * steps / busy / self._peak_flops
-    self._seconds_per_step = busy / steps
-    self._steps, self._busy, self._waited = 0, 0.0, 0.0
     return figures
 
   def seconds_per_step(self) -> float:
-    """Of the last lap; NaN before the first."""
-    return self._seconds_per_step
+    """Of all laps of the present program; NaN before the first."""
+    return self._all_busy / self._all_steps if self._all_steps else float("nan")

@@ -10,9 +10,11 @@ from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.experiment.runs import with_weights
 from clim_jax.method.state import TrainState
+from clim_jax.pretrain.learning import chance_loss
 from clim_jax.pretrain.logs import MetricLog
 from clim_jax.pretrain.loop import Loop
 from clim_jax.pretrain.progress import TrainProgress
+from clim_jax.pretrain.reports import Reports
 
 
 def pretrain(
@@ -37,10 +39,18 @@ def pretrain(
   log = None
   if jax.process_index() == 0:
     log = MetricLog(workdir, resume_step=first_step, tensorboard=config.log.tensorboard)
-  total = experiment.total_steps
-  progress = TrainProgress(console, first_step=first_step, total_steps=total)
+  progress = TrainProgress(
+    console,
+    first_step=first_step,
+    total_steps=experiment.total_steps,
+    epochs=config.epochs,
+    chance_loss=chance_loss(config.moco.queue_size),
+  )
   with progress:
-    loop = Loop(experiment, checkpoints, log, progress, extractor)
+    reports = Reports(
+      experiment, log, progress, checkpoints.newest, first_step=first_step
+    )
+    loop = Loop(experiment, checkpoints, reports, progress, extractor)
     state = loop.run(start, first_step).state
   checkpoints.close()
   if log is not None:

@@ -1,5 +1,7 @@
 """A progress bar on a terminal, a line now and then in a log file."""
 
+import datetime
+import math
 import time
 
 from rich.console import Console
@@ -7,25 +9,41 @@ from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
   Progress,
+  SpinnerColumn,
   TextColumn,
-  TimeRemainingColumn,
 )
+from rich.table import Column
+
+from clim_jax.experiment.cautions import warn
+from clim_jax.pretrain.logs import Scalars
 
 _LINE_SECONDS = 15.0  # between two lines where there is no terminal
+_BAR_WIDTH = 12  # columns: the figures want the rest
 
 
 class TrainProgress:
-  """Shows step, loss, images/s and time left."""
+  """Shows step, epoch, loss, contrast accuracy, images/s and time left."""
 
-  def __init__(self, console: Console, *, first_step: int, total_steps: int) -> None:
-    self._console, self._first, self._total = console, first_step, total_steps
-    self._started = self._last_line = time.monotonic()
+  def __init__(
+    self,
+    console: Console,
+    *,
+    first_step: int,
+    total_steps: int,
+    epochs: int,
+    chance_loss: float,
+  ) -> None:
+    """`chance_loss`: of an encoder that cannot tell a key from the queue's."""
+    self._console, self._total, self._epochs = console, total_steps, epochs
+    self._chance_loss = chance_loss
+    self._last_line = time.monotonic()
+    # The figures may take a second line where the terminal is narrow.
+    figures = Column(no_wrap=False, overflow="fold")
     self._bar = Progress(
-      TextColumn("pretrain"),
-      BarColumn(),
+      SpinnerColumn(),
+      BarColumn(_BAR_WIDTH),
       MofNCompleteColumn(),
-      TextColumn("{task.fields[text]}"),
-      TimeRemainingColumn(),
+      TextColumn("{task.fields[text]}", table_column=figures),
       console=console,
       disable=not console.is_terminal,
     )
@@ -44,20 +62,36 @@ class TrainProgress:
     """`step` updates have been dispatched."""
     self._bar.update(self._task, completed=step)
 
-  def figures(
-    self, step: int, *, epoch: float, loss: float, images_per_second: float
-  ) -> None:
-    """Shows the figures of a logged step."""
-    text = f"epoch {epoch:.1f}  loss {loss:.3f}  {images_per_second:,.0f} images/s"
+  def compiling(self) -> None:
+    """The next step takes its time."""
+    text = "compiling: seconds for a small network, minutes for a large one"
+    self._bar.update(self._task, text=text)
+    if not self._console.is_terminal:
+      self.note(text)
+
+  def figures(self, step: int, record: Scalars, *, seconds_left: float) -> None:
+    """Shows a record of the log; `seconds_left` may be NaN."""
+    parts = [
+      f"epoch {record['epoch']:.1f}/{self._epochs}",
+      f"loss {record['loss']:.2f} (chance {self._chance_loss:.2f})",
+      f"contrast accuracy {record['contrast_accuracy']:.0%}",
+    ]
+    if "images_per_second" in record:
+      parts.append(f"{record['images_per_second']:,.0f} images/s")
+    if math.isfinite(seconds_left) and step < self._total:
+      parts.append(f"{datetime.timedelta(seconds=round(seconds_left))} left")
+    text = "  ".join(parts)
     self._bar.update(self._task, completed=step, text=text)
     now = time.monotonic()
-    if self._console.is_terminal or now - self._last_line < _LINE_SECONDS:
-      return
-    self._last_line = now
-    per_step = (now - self._started) / max(step - self._first, 1)
-    left = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * per_step))
-    self._console.print(f"step {step}/{self._total}  {text}  {left} left")
+    is_due = step == self._total or now - self._last_line >= _LINE_SECONDS
+    if is_due and not self._console.is_terminal:
+      self._last_line = now
+      self.note(f"step {step}/{self._total}  {text}")
 
   def note(self, text: str) -> None:
     """A line of its own, above the bar."""
-    self._console.print(text, highlight=False)
+    self._console.print(text, highlight=False, soft_wrap=True)
+
+  def warn(self, text: str) -> None:
+    """Likewise, and said even if the console is quiet."""
+    warn(self._console, [text])

@@ -16,7 +16,7 @@ _PROGRAM = """
 import jax, joblib, pathlib
 from clim_jax.experiment import cores
 from clim_jax.configs import smoke
-joblib.cpu_count = lambda only_physical_cores: 3
+joblib.cpu_count = lambda only_physical_cores=False: 3
 config = smoke.get_config()
 config.batch_size = config.evaluation.batch_size = 12
 config.model.batch_norm_groups = 6
@@ -32,7 +32,7 @@ def chosen(monkeypatch):
   cores.jax.devices()  # found before the environment is another
   told = []
   monkeypatch.setenv("XLA_FLAGS", "")
-  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 6)
+  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores=False: 6)
   monkeypatch.setattr(cores.jax.config, "update", lambda *option: told.append(option))
   return told
 
@@ -55,7 +55,7 @@ def _said(devices):
 def test_a_device_for_each_core_as_far_as_they_fit(
   available, fits, devices, chosen, monkeypatch
 ):
-  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: available)
+  monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores=False: available)
   cores.one_device_per_core(fits)
   assert chosen == _said(devices)
 

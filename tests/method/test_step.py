@@ -72,6 +72,10 @@ def test_plain_step_is_moco_v2_written_out():
   updates, _ = optimizer.update(grads, optimizer.init(params), params)
   # Tolerances: one program fuses what the other computes op by op.
   np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+  np.testing.assert_allclose(metrics["plain_loss"], value, rtol=1e-5)
+  query = embed(setup, params, setup.state.query_stats, batch.query[0])
+  spread = np.sqrt(tiny.DIM) * np.sqrt(np.var(query, axis=0).mean())
+  np.testing.assert_allclose(metrics["embedding_spread"], spread, rtol=1e-5)
   assert_trees_close(
     state.query_params, optax.apply_updates(params, updates), rtol=1e-4, atol=1e-6
   )
@@ -133,6 +137,7 @@ def test_direct_positive_is_half_of_each_key_written_out():
   )
   mixed = np.where(batch.has_positive, (to_anchor + to_positive) / 2, to_anchor)
   np.testing.assert_allclose(metrics["loss"], mixed.mean(), rtol=1e-5)
+  np.testing.assert_allclose(metrics["plain_loss"], to_anchor.mean(), rtol=1e-5)
 
 
 def test_mixed_only_weight_leaves_the_plain_term_out():
@@ -155,6 +160,7 @@ def test_loss_is_the_mean_over_sides():
     losses_to(setup, params, batch, images, keys).mean() for images in batch.query
   ]
   np.testing.assert_allclose(metrics["loss"], np.mean(means), rtol=1e-5)
+  np.testing.assert_allclose(metrics["plain_loss"], np.mean(means), rtol=1e-5)
 
 
 def test_symmetric_loss_is_the_mean_of_both_directions():

@@ -1,0 +1,61 @@
+"""What works and is not what it seems: said before the first step, with the mend."""
+
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.text import Text
+
+_FEW_STEPS = 500  # however short the key encoder's memory
+
+
+def warn(console: Console, texts: Iterable[str]) -> None:
+  """A line each, also where all else is silenced."""
+  quiet, console.quiet = console.quiet, False
+  for text in texts:
+    console.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
+  console.quiet = quiet
+
+
+def cautions(config: ConfigDict, *, num_images: int, total_steps: int) -> list[str]:
+  """Each with the value, the limit and the mend.
+
+  Args:
+    config: a whole config that has been checked.
+    num_images: of the training set.
+    total_steps: of the run.
+  """
+  epochs, found = config.epochs, []
+  selection, optimizer, moco = config.selection, config.optimizer, config.moco
+  if selection.rule != "none" and selection.warmup_epochs >= epochs:
+    found.append(
+      f"no image gets a similar one: selection begins after "
+      f"selection.warmup_epochs={selection.warmup_epochs} epochs and the run has "
+      f"{epochs}, so this is plain MoCo v2 and not CLIM; raise epochs or lower "
+      "selection.warmup_epochs"
+    )
+  if optimizer.warmup_epochs >= epochs:
+    found.append(
+      "the learning rate rises for "
+      f"optimizer.warmup_epochs={optimizer.warmup_epochs:g} epochs and the run has "
+      f"{epochs}: it never falls; raise epochs or lower optimizer.warmup_epochs"
+    )
+  if moco.queue_size > num_images:
+    found.append(
+      f"moco.queue_size={moco.queue_size} exceeds the {num_images} training images: "
+      "each is told apart from older keys of itself; set moco.queue_size to at most "
+      f"{_power_of_two_below(num_images)}"
+    )
+  memory = 1 / max(1 - moco.momentum, 1e-9)  # steps
+  enough = max(_FEW_STEPS, 2 * memory)
+  if total_steps < enough and moco.momentum < 1:
+    found.append(
+      f"the run has only {total_steps} steps; below {enough:,.0f} little is learnt: "
+      f"the key encoder averages over {memory:,.0f} (moco.momentum={moco.momentum:g}); "
+      "raise epochs, or lower batch_size or moco.momentum"
+    )
+  return found
+
+
+def _power_of_two_below(number: int) -> int:
+  return 1 << (number.bit_length() - 1)
