@@ -12,6 +12,8 @@ _ACCELERATORS = (
   ("an NVIDIA GPU", ("/proc/driver/nvidia/version", "/dev/nvidia[0-9]*"), "cuda13"),
   ("a TPU", ("/dev/accel*", "/dev/vfio/[0-9]*"), "tpu"),
 )
+# By JAX and by libtpu as they are imported.
+_SET_ANYWAY = {"TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH"}
 
 
 def pass_over_absent_tpu() -> None:
@@ -22,7 +24,7 @@ def pass_over_absent_tpu() -> None:
   for other devices, such as GPUs.
   """
   names = {name for name in os.environ if name.startswith(("TPU_", "JAX_FORCE_TPU"))}
-  said = jax.config.jax_platforms or names - {"TPU_SKIP_MDS_QUERY"}  # JAX's own
+  said = jax.config.jax_platforms or names - _SET_ANYWAY
   if not (said or _has_plugin() or _present(_ACCELERATORS[1][1])):
     jax.config.update("jax_platforms", "cpu")
 
