@@ -136,7 +136,7 @@ def export(run: PathLike, format: str, output: PathLike) -> epath.Path:
   """Writes the backbone of a run for another library.
 
       clim_jax.export("runs/mine", "timm", "resnet")
-      model = timm.create_model("local-dir:resnet", pretrained=True)
+      model = timm.create_model("local-dir:resnet", pretrained=True, num_classes=0)
 
   Args:
     run: its folder.
