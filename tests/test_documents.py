@@ -8,7 +8,7 @@ import pytest
 from clim_jax.configs import base
 from clim_jax.experiment.configuration import flatten
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 # All but the page of what is no more.
@@ -46,9 +46,23 @@ def test_readme_has_the_command_that_ci_runs():
   assert re.search(block, README.read_text())
 
 
+def links(page: pathlib.Path) -> list[str]:
+  return re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text())
+
+
+def test_every_page_can_be_reached_from_the_readme():
+  reached, ahead = set(), [README]
+  while ahead:
+    page = ahead.pop()
+    reached.add(page)
+    pages = [(page.parent / link.partition("#")[0]).resolve() for link in links(page)]
+    ahead += {one for one in pages if one.suffix == ".md"} - reached
+  assert set(PAGES) <= reached
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
-  for target in re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text()):
+  for target in links(page):
     path, _, head = target.partition("#")
     found = page.parent / path if path else page
     assert found.exists(), target

@@ -2,6 +2,8 @@
 
 python main.py evaluate --config=evaluate/transfer --workdir=DIR \
   --config.evaluation.datasets="('folder:/data/pets','npz:a.npz,b.npz')"
+
+Its time has not been measured.
 """
 
 from ml_collections import ConfigDict
