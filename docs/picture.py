@@ -12,19 +12,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import jax
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib import pyplot
+from sklearn.datasets import load_digits
 
-from clim_jax import sharding
-from clim_jax.configs import digits
-from clim_jax.evaluate.features import extract
-from clim_jax.experiment.configuration import WHOLE_CONFIG
-from clim_jax.experiment.experiment import evaluation_crop, open_data
-from clim_jax.experiment.runs import open_run
+import clim_jax
 from clim_jax.method.mixture import cutmix
-from clim_jax.selection.center_wise import center_wise_positives
 
-ROWS, SIMILAR = 3, 5
+SHOWN = (2, 3, 9)  # digits, one a row
+SIMILAR = 5
 TITLES = {0: "an image", 2: "similar ones, found without labels", -1: "the mix"}
 OWN, OTHER = "Blues", "Oranges"  # colours of an image and of what others lend it
 SHARES = (0.45, 0.75)  # share of the image's own pixels in the mixtures shown
@@ -32,21 +27,15 @@ SHARES = (0.45, 0.75)  # share of the image's own pixels in the mixtures shown
 
 def find(workdir: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Images [N, S, S], their neighbours and which are kept [N, M], as in a refresh."""
-  config = digits.get_config()
-  config.evaluation.encoder = "key"
-  mesh = sharding.make_mesh()
-  trained = open_run(config, epath.Path(workdir), mesh, WHOLE_CONFIG)
-  source, _ = open_data(trained.config)
-  features = extract(
-    mesh, trained.subject, source, evaluation_crop(trained.config), batch_size=256
-  )
-  selection = trained.config.selection
-  found = center_wise_positives(
+  images = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
+  features = clim_jax.load(workdir, evaluation__encoder="key").embed(images)
+  selection = clim_jax.config("digits").selection
+  found = clim_jax.center_wise_positives(
     features,
     num_neighbours=selection.num_neighbours,
     num_centers=selection.num_centers,
   )
-  return source.images[..., 0], found.ids, found.mask
+  return images, found.ids, found.mask
 
 
 def mixture(image: np.ndarray, other: np.ndarray, seed: int) -> np.ndarray:
@@ -61,13 +50,13 @@ def mixture(image: np.ndarray, other: np.ndarray, seed: int) -> np.ndarray:
 
 def draw(workdir: str, output: str) -> None:
   images, ids, kept = find(workdir)
-  enough = np.flatnonzero(kept.sum(1) >= SIMILAR)
-  anchors = np.random.default_rng(1).choice(enough, ROWS, replace=False)
+  labels, enough = load_digits().target, kept.sum(1) >= SIMILAR
+  anchors = [np.flatnonzero(enough & (labels == digit))[8] for digit in SHOWN]
   widths = [1, 0.4, *[1] * SIMILAR, 0.4, 1]
   figure, axes = pyplot.subplots(
-    ROWS,
+    len(SHOWN),
     len(widths),
-    figsize=(sum(widths), ROWS),
+    figsize=(sum(widths), len(SHOWN)),
     gridspec_kw={"width_ratios": widths, "wspace": 0.08, "hspace": 0.08},
   )
   for axis in axes.flat:
