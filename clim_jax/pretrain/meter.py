@@ -44,17 +44,16 @@ class Meter:
     self._busy = self._waited = 0.0
     self._all_steps, self._all_busy = 0, 0.0
 
-  def lap(self, step: int, flops: float | None) -> dict[str, float]:
+  def lap(self, step: int, flops: float) -> dict[str, float]:
     """Speed since the last lap; to be called as soon as `step` is done.
 
     Args:
       step: the last of the lap. A later one may be under way.
-      flops: of one device in one step; None if they cannot be told.
+      flops: of one device in one step.
 
     Returns:
-      Nothing if all steps of the lap were left out. With `flops` also
-      `tflops_per_device`, a second, and on devices whose peak is known `mfu`, their
-      share of it.
+      Nothing if all steps of the lap were left out. `mfu`, the share of the devices'
+      peak, where that is known.
     """
     now, steps = time.perf_counter(), step - self._lap_start
     if self._resumed is not None:
@@ -70,11 +69,10 @@ class Meter:
       "images_per_second": images_per_second,
       "images_per_second_per_device": images_per_second / self._num_devices,
       "data_wait_fraction": waited / busy,
+      "tflops_per_device": flops * steps / busy / 1e12,
     }
-    if flops:
-      figures["tflops_per_device"] = flops * steps / busy / 1e12
-      if self._peak_flops:
-        figures["mfu"] = flops * steps / busy / self._peak_flops
+    if self._peak_flops:
+      figures["mfu"] = flops * steps / busy / self._peak_flops
     return figures
 
   def seconds_per_step(self) -> float:

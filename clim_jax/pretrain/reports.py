@@ -54,7 +54,7 @@ class Reports:
     Args:
       step: the last of them.
       lap: metrics of each.
-      flops: of one device in one step, by the compiler's count.
+      flops: of one device in one step, as `count_flops` has them.
       refreshes: selections that are still to come.
 
     Raises:
@@ -62,9 +62,7 @@ class Reports:
     """
     by_step = jax.device_get(lap)
     config, stream = self._experiment.config, self._experiment.stream
-    # With gradient accumulation the compiler counts one part of several.
-    single = config.optimizer.accumulate_steps == 1
-    speed = self.meter.lap(step, flops if single else None)
+    speed = self.meter.lap(step, flops)
     self._check_finite(step, [float(metrics["loss"]) for metrics in by_step])
     values = {
       name: float(np.mean([m[name] for m in by_step if name in m], dtype=np.float64))

@@ -12,7 +12,7 @@ def test_a_product_of_matrices_has_two_flop_a_multiplication():
   step = CountedStep(jax.jit(lambda x, y: x @ y))
   x, y = jnp.ones((16, 32)), jnp.ones((32, 8))
   np.testing.assert_array_equal(step(x, y), x @ y)
-  assert step.flops == pytest.approx(2 * 16 * 32 * 8, rel=0.01)
+  assert step.flops == 2 * 16 * 32 * 8
 
 
 def test_each_structure_is_compiled_once_and_has_its_own_count():
@@ -29,12 +29,17 @@ def test_each_structure_is_compiled_once_and_has_its_own_count():
     counts.append(step.flops)
   assert len(traced) == 2
   assert counts[:2] == counts[2:]
-  assert counts[1] > 1.9 * counts[0]
+  assert counts[1] == 2 * counts[0]
 
 
 @pytest.mark.parametrize(
   ("kind", "teraflops"),
-  [("TPU v5 lite", 197), ("TPU v5p", 459), ("NVIDIA H100 80GB HBM3", 989)],
+  [
+    ("TPU v5 lite", 197),
+    ("TPU v5p", 459),
+    ("NVIDIA H100 80GB HBM3", 989),
+    ("NVIDIA H100 PCIe", 756),
+  ],
 )
 def test_a_chip_is_known_by_how_its_name_begins(kind, teraflops):
   assert peak_flops(kind) == teraflops * 1e12
