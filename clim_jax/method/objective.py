@@ -59,6 +59,7 @@ def clim_loss(
 
   if recipe.recompute:  # the backward pass holds activations of one encoding alone
     encode = jax.checkpoint(encode)
+  temperature = recipe.temperature
   by_side, by_side_plain, new_stats, ratios = [], [], None, []
   for side, view in enumerate(anchors.queries):
     images = view.pixels(recipe.policy)
@@ -66,12 +67,13 @@ def clim_loss(
     # Running statistics serve evaluation, which sees whole images at the largest
     # side: smaller crops and mixtures are kept out of them.
     new_stats = updated if side == 0 else new_stats
-    plain = losses.info_nce(
-      query, anchors.keys, negatives, temperature=recipe.temperature
-    )
+    negative = losses.negative_logits(query, negatives, temperature=temperature)
+    plain = losses.info_nce(query, anchors.keys, negative, temperature=temperature)
     by_side_plain.append(plain)
     if side == 0:
-      accuracy = _contrast_accuracy(query, anchors.keys, negatives)
+      nearest = losses.is_nearest(
+        query, anchors.keys, negative, temperature=temperature
+      )
       mean_query = jnp.mean(lax.stop_gradient(query), axis=0)
     if anchors.positive_keys is None:
       by_side.append(plain)
@@ -82,6 +84,7 @@ def clim_loss(
         recipe.mixture, anchors.mixing_rngs[side], images, partner, alpha=recipe.alpha
       )
       mixed_query, _ = encode(mixed_images)
+      negative = losses.negative_logits(mixed_query, negatives, temperature=temperature)
     else:  # the positive's key as it is: nothing of the mixed term is the anchor's
       mixed_query, ratio = query, jnp.zeros_like(plain)
     ratios.append(ratio.mean())
@@ -90,8 +93,8 @@ def clim_loss(
       anchors.keys,
       anchors.positive_keys,
       ratio,
-      negatives,
-      temperature=recipe.temperature,
+      negative,
+      temperature=temperature,
     )
     has_positive = anchors.has_positive
     weight = recipe.mixed_weight
@@ -101,18 +104,10 @@ def clim_loss(
   metrics = {
     "loss": loss,
     "plain_loss": jnp.mean(jnp.stack(by_side_plain)),
-    "contrast_accuracy": accuracy,
+    "contrast_accuracy": jnp.mean(nearest, dtype=jnp.float32),
     "mean_query": mean_query,  # [D], linear in rows as the other metrics are
   }
   if ratios:
     metrics["mixture_ratio"] = jnp.mean(jnp.stack(ratios))
     metrics["positive_share"] = jnp.mean(anchors.has_positive.astype(jnp.float32))
   return loss, new_stats, metrics
-
-
-def _contrast_accuracy(
-  query: jax.Array, keys: jax.Array, negatives: jax.Array
-) -> jax.Array:
-  """Share of queries nearer to their own key than to every negative."""
-  own = jnp.sum(query * keys, axis=-1)
-  return jnp.mean(own > jnp.max(query @ negatives.T, axis=-1), dtype=jnp.float32)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from clim_jax import sharding
-from clim_jax.method.losses import info_nce
+from clim_jax.method import losses
 from clim_jax.method.step import make_train_step
 
 EXACTLY = {"rtol": 0, "atol": 0}
@@ -51,7 +51,8 @@ def keys_in_anchor_order(setup, batch, images):
 def losses_to(setup, params, batch, images, keys):
   query = embed(setup, params, setup.state.query_stats, images)
   negatives = setup.state.queue.keys
-  return info_nce(query, keys, negatives, temperature=tiny.TEMPERATURE)
+  logits = losses.negative_logits(query, negatives, temperature=tiny.TEMPERATURE)
+  return losses.info_nce(query, keys, logits, temperature=tiny.TEMPERATURE)
 
 
 def test_plain_step_is_moco_v2_written_out():
