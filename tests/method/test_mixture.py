@@ -3,13 +3,14 @@ import functools
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from clim_jax import rng
 from clim_jax.method import mixture
 
 SIDE, DRAWS = 16, 4000
 
-run = jax.jit(mixture.mix, static_argnums=0)
+run = jax.jit(mixture.mix, static_argnames=("kind", "alpha"))
 
 
 def _rngs(count, seed=0):
@@ -139,3 +140,32 @@ def test_a_large_alpha_mixes_evenly_and_a_small_one_not_at_all():
   extremes = _black_and_white("mixup", 1e-4)[1]
   assert ((extremes < 0.01) | (extremes > 0.99)).mean() > 0.99
   assert 0.4 < extremes.mean() < 0.6
+
+
+def _p_values(shares, beta, low, high):
+  """How well a range of shares agrees with Beta: their number, and where they lie."""
+  part = shares[(shares >= low) & (shares < high)]
+  below, mass = beta.cdf(low), beta.cdf(high) - beta.cdf(low)
+  number = stats.binomtest(len(part), len(shares), mass).pvalue
+  return number, stats.kstest(part, lambda x: (beta.cdf(x) - below) / mass).pvalue
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 2.0, 8.0])
+def test_shares_are_drawn_from_beta(alpha):
+  draw = jax.vmap(lambda rng: mixture.draw_ratio(rng, alpha=alpha))
+  shares = np.asarray(draw(_rngs(100_000)))
+  assert shares.min() >= 0
+  assert shares.max() <= 1
+  # By ranges: next to 1 float32 has no room for the many shares of a small α.
+  for low, high in ((0, 0.5), (0.5, 0.999)):
+    assert min(_p_values(shares, stats.beta(alpha, alpha), low, high)) > 0.001
+  assert min(_p_values(shares, stats.beta(1.05 * alpha, 1.05 * alpha), 0, 0.5)) < 0.001
+
+
+def test_no_draw_waits_for_a_loop():
+  def loops(draw):
+    traced = jax.jit(draw).trace(jax.random.key(0))
+    return "while" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+  assert not loops(lambda rng: mixture.draw_ratio(rng, alpha=2.0))
+  assert loops(lambda rng: jax.random.beta(rng, 2.0, 2.0))
