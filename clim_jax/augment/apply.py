@@ -26,8 +26,6 @@ from clim_jax.augment.photometric import (
 )
 from clim_jax.augment.policy import BRIGHTNESS, CONTRAST, HUE, Draws, Policy, draw
 
-_PART = 64  # images mapped over at once: as many of 224 pixels as a TPU keeps on chip
-
 
 @jax.named_scope("augment")  # so that profiles and benchmarks can tell its cost
 def augment(rngs: jax.Array, images: jax.Array, policy: Policy) -> jax.Array:
@@ -63,11 +61,14 @@ def _by_kernel(rngs: jax.Array, images: jax.Array, *, policy: Policy) -> jax.Arr
 
 
 def _by_ops(rngs: jax.Array, images: jax.Array, *, policy: Policy) -> jax.Array:
-  def augment_one(one: tuple[jax.Array, jax.Array]) -> jax.Array:
-    rng, image = one
+  def augment_one(rng: jax.Array, image: jax.Array) -> jax.Array:
     return apply_draws(image, draw(rng, policy), policy)
 
-  return jax.lax.map(augment_one, (rngs, images), batch_size=_PART)
+  if not policy.images_at_once:
+    return jax.vmap(augment_one)(rngs, images)
+  return jax.lax.map(
+    lambda one: augment_one(*one), (rngs, images), batch_size=policy.images_at_once
+  )
 
 
 def apply_draws(image: jax.Array, draws: Draws, policy: Policy) -> jax.Array:

@@ -37,6 +37,8 @@ class Policy:
   solarize_threshold: float  # values at or above it are inverted
   flip_probability: float
   implementation: str = "auto"  # auto: one kernel on TPU; xla: operations everywhere
+  # That operations are mapped over; 0: all. A TPU keeps 64 of 224 pixels on the chip.
+  images_at_once: int = 64
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
@@ -55,6 +57,12 @@ class Policy:
       raise ValueError(
         f"implementation {self.implementation!r} must be one of {IMPLEMENTATIONS}"
       )
+
+  def for_platform(self, platform: str) -> "Policy":
+    """All images at once on a "gpu", which launches every operation of every part."""
+    if platform != "gpu":
+      return self
+    return dataclasses.replace(self, images_at_once=0)
 
   def blur_radius(self, side: int) -> int:
     """Of an image of so many pixels: three of the largest sigma."""

@@ -129,7 +129,9 @@ class Experiment:
     config = self.config
     recipe = Recipe(
       temperature=config.moco.temperature,
-      policy=limits.augment_policy(config),
+      policy=limits.augment_policy(config).for_platform(
+        self.mesh.devices.flat[0].platform
+      ),
       mixture=config.mixture.kind,
       alpha=config.mixture.alpha,
       mixed_weight=config.mixture.weight,

@@ -24,6 +24,10 @@ from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.pretrain.reports import Reports
 from clim_jax.selection.positives import Positives
 
+# Steps under way when the devices are given one more: else the host would run ahead to
+# the next log, with a batch in their memory for every step.
+_AHEAD = 2
+
 
 class Loop:
   """Runs from one selection refresh to the next until the last step."""
@@ -91,6 +95,8 @@ class Loop:
     pending = None  # a lap, fetched once the next step is under way
     while step < stop:
       batch = self._meter.wait(batches)
+      if len(self._lap) >= _AHEAD:
+        jax.block_until_ready(self._lap[-_AHEAD])
       step += 1
       state, metrics = self._update(now.state, batch, step)
       now = now._replace(state=state)

@@ -206,13 +206,14 @@ def test_an_image_does_not_depend_on_its_neighbours(images):
 
 
 def test_a_batch_of_several_parts_is_augmented_as_each_part_is():
-  size = 2 * augment._PART + 3
+  size, at_once = 131, EVERYTHING.images_at_once
   batch = np.random.default_rng(0).uniform(size=(size, 6, 6, 3)).astype(np.float32)
   whole = run(keys(size), batch, EVERYTHING)
-  for part in np.split(np.arange(size), [augment._PART, size - 3]):
-    alone = run(keys(size)[part], batch[part], EVERYTHING)
-    differs = np.abs(whole[part] - alone) > 10 * ROUNDING
-    assert differs.mean() < 1e-4  # a solarized value may tip
+  undivided = run(keys(size), batch, EVERYTHING.for_platform("gpu"))
+  parts = np.split(np.arange(size), [at_once, 2 * at_once])
+  alone = np.concatenate([run(keys(size)[p], batch[p], EVERYTHING) for p in parts])
+  for other in (undivided, alone):
+    assert (np.abs(whole - other) > 10 * ROUNDING).mean() < 1e-4  # solarized ones tip
 
 
 def test_each_image_of_a_batch_draws_for_itself(images):
@@ -235,3 +236,14 @@ def test_wrong_shapes_and_types_are_refused(images):
     augment.augment(keys(2), levels(images), NOTHING)
   with pytest.raises(ValueError, match="float32"):
     augment.augment(keys(3), images, NOTHING)
+
+
+@pytest.mark.parametrize(("platform", "at_once"), [("cpu", 64), ("gpu", 130)])
+def test_a_gpu_augments_the_whole_batch_at_once(platform, at_once):
+  rngs, images = keys(130), np.zeros((130, 16, 16, 3), np.uint8)
+  policy = only(flip_probability=0.5).for_platform(platform)
+  text = str(
+    jax.make_jaxpr(functools.partial(augment.augment, policy=policy))(rngs, images)
+  )
+  for rows in (64, 130):
+    assert (f"f32[{rows},16,16,3] = rev" in text) == (rows == at_once)
