@@ -61,7 +61,7 @@ class Reports:
       FloatingPointError: a loss is not finite.
     """
     by_step = jax.device_get(lap)
-    config, stream = self._experiment.config, self._experiment.stream
+    stream = self._experiment.stream
     speed = self.meter.lap(step, flops)
     self._check_finite(step, [float(metrics["loss"]) for metrics in by_step])
     values = {
