@@ -1,0 +1,140 @@
+"""Does center-wise selection help, by how much, and why: arms × data sets × seeds.
+
+  python benchmarks/ablation.py --list                       # cells and time left
+  python benchmarks/ablation.py --cells='digits/*' --minutes=60
+  python benchmarks/ablation.py --raw=FOLDER                 # with CIFAR-10, Imagenette
+
+Each cell is a run of main.py in a process of its own. A finished one appends a line to
+results/ablation.jsonl and is never run again; one that was stopped goes on from its
+newest checkpoint. So the grid can be stopped and started at any moment, and run at low
+priority beside other work (`nice -n 19`).
+"""
+
+import argparse
+import fcntl
+import fnmatch
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from benchmarks import ablation_data, ablation_grid, ablation_results
+from benchmarks.ablation_grid import Cell
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "ablation.jsonl"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--list", action="store_true", help="cells, and time left")
+  parser.add_argument("--cells", default="*", help="a pattern of names, as of a shell")
+  parser.add_argument("--minutes", type=float, help="begin no cell after so many")
+  parser.add_argument("--raw", type=pathlib.Path, help="folder of raw data sets")
+  parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs" / "ablation")
+  options = parser.parse_args(arguments)
+  done = ablation_results.read(RESULTS)
+  wanted = [c for c in ablation_grid.cells() if fnmatch.fnmatch(c.name, options.cells)]
+  if options.list:
+    print(listing(wanted, done))
+    return
+  if options.raw:
+    ablation_data.prepare(options.raw, options.work / "data")
+  todo = [cell for cell in wanted if cell.name not in done]
+  todo = [cell for cell in todo if options.raw or "{data}" not in str(cell.data)]
+  options.work.mkdir(parents=True, exist_ok=True)
+  with (options.work / "lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one grid a folder
+    run_cells(todo, options.work, RESULTS, minutes=options.minutes)
+
+
+def listing(wanted: list[Cell], done: dict[str, dict]) -> str:
+  """A line a cell, and an estimate of the time left from cells that are done."""
+  lines, left, unknown = [], 0.0, 0
+  for cell in wanted:
+    if cell.name in done:
+      lines.append(f"done  {done[cell.name]['seconds']:7.0f} s  {cell.name}")
+      continue
+    seconds = expected_seconds(cell, done)
+    left, unknown = left + (seconds or 0), unknown + (seconds is None)
+    about = f"{seconds:7.0f} s" if seconds else "        ?"
+    lines.append(f"      {about}  {cell.name}")
+  finished = sum(cell.name in done for cell in wanted)
+  lines.append(
+    f"{finished} of {len(wanted)} cells done; {left / 3600:.1f} h left"
+    + (f" and {unknown} cells of unknown time" if unknown else "")
+  )
+  return "\n".join(lines)
+
+
+def expected_seconds(cell: Cell, done: dict[str, dict]) -> float | None:
+  """The median of its arm's cells that are done, or else of its data set's."""
+  same_data = [row for row in done.values() if row["data"] == cell.data.name]
+  same_arm = [row for row in same_data if row["arm"] == cell.arm]
+  rows = same_arm or same_data
+  return statistics.median(row["seconds"] for row in rows) if rows else None
+
+
+def run_cells(
+  cells: list[Cell],
+  work: pathlib.Path,
+  results: pathlib.Path,
+  *,
+  minutes: float | None,
+  run: Callable[[Cell, list[str], pathlib.Path], int] | None = None,
+) -> None:
+  """Runs them one after the other; a line of `results` for each that ends well.
+
+  Args:
+    cells: that are not done.
+    work: gets a folder for each run; that of a finished one is removed.
+    results: a .jsonl file.
+    minutes: no cell begins after so many.
+    run: starts a run and returns its exit code; for tests.
+  """
+  began = time.monotonic()
+  for number, cell in enumerate(cells):
+    if minutes is not None and time.monotonic() - began > 60 * minutes:
+      print(f"{minutes:g} minutes are over; {len(cells) - number} cells are left")
+      return
+    workdir = work / cell.name.replace("/", "_")
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    arguments = cell.arguments(work / "data", workdir)
+    resumed = workdir.exists()
+    started = time.monotonic()
+    code = (run or run_process)(cell, arguments, work / "log.txt")
+    if code:
+      print(f"{cell.name} ended with {code}; see {work / 'log.txt'}", flush=True)
+      continue
+    seconds = time.monotonic() - started
+    row = ablation_results.row(cell, workdir, seconds=seconds, resumed=resumed)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with results.open("a") as file:
+      file.write(json.dumps(row) + "\n")
+    shutil.rmtree(workdir)
+    print(f"{cell.name}: {seconds:.0f} s, {ablation_results.summary(row)}", flush=True)
+
+
+def run_process(cell: Cell, arguments: list[str], log: pathlib.Path) -> int:
+  """main.py, or the arm that takes its place, to its end."""
+  if cell.arm in ablation_grid.SCIENCE:
+    script = [str(ROOT / "benchmarks" / "ablation_arms.py"), cell.arm]
+  else:
+    script = [str(ROOT / "main.py")]
+  with log.open("a") as file:
+    file.write(f"\n# {cell.name}\n")
+    file.flush()
+    command = [sys.executable, *script, *arguments]
+    return subprocess.run(
+      command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,195 @@
+"""The grid of the ablation: arms, data sets, sweeps, and the cells that they make."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+Overrides = dict[str, object]  # keys of a config, without the leading "config."
+
+
+class DataSet(NamedTuple):
+  """Images and the recipe that all arms on them share."""
+
+  name: str
+  config: str  # of configs/
+  overrides: Overrides  # {data} stands for the folder of --data
+  sides: Overrides  # what "+ several sides" adds
+  equal_time: Overrides  # of MoCo v2 that takes CLIM's wall time
+  seeds: int
+  arms: tuple[str, ...]
+
+
+class Cell(NamedTuple):
+  """One run of the grid."""
+
+  name: str  # such as "digits/center_wise/seed=3"
+  data: DataSet
+  arm: str
+  overrides: Overrides  # of the arm, over those of the data set
+  seed: int
+
+  def arguments(self, data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+    """Of main.py."""
+    keys = {**self.data.overrides, **self.overrides, "seed": self.seed}
+    values = {
+      key: str(value).replace("{data}", str(data)) for key, value in keys.items()
+    }
+    return [
+      f"--config={self.data.config}",
+      f"--workdir={workdir}",
+      *(f"--config.{key}={value}" for key, value in values.items()),
+    ]
+
+
+def _arm(rule: str = "center_wise", **keys: object) -> Overrides:
+  return {
+    "selection.rule": rule,
+    **{key.replace("__", "."): value for key, value in keys.items()},
+  }
+
+
+# The order is that of running: the questions asked most come first.
+ARMS: dict[str, Overrides] = {
+  "moco": _arm("none"),
+  "center_wise": _arm(),
+  "knn": _arm("knn"),
+  "sides": _arm("none"),
+  "full": _arm(),
+  "knn_cluster": _arm("knn_cluster"),
+  "cluster": _arm("cluster"),
+  "cluster_closer": _arm("cluster_closer"),
+  "random": _arm(),
+  "same_label": _arm(),
+  "direct": _arm(mixture__kind="direct"),
+  "mixup": _arm(mixture__kind="mixup"),
+  "mixed_only": _arm(mixture__weight=1.0),
+  "nnclr": _arm("none"),
+  "centred": _arm(),
+  "moco_equal_time": _arm("none"),
+}
+SCIENCE = ("random", "same_label", "nnclr", "centred")  # by ablation_arms.py
+_WITH_SIDES = ("sides", "full")
+
+DIGITS = DataSet(
+  "digits",
+  config="digits",
+  overrides={"log.tensorboard": False},
+  # The scales of a smaller side are those of the first, by the ratio of sides.
+  sides={
+    "views.sides": (16, 12),
+    "views.min_scales": (0.2, 0.15),
+    "views.max_scales": (1.0, 0.75),
+  },
+  equal_time={"epochs": 75},  # by the README's table of MoCo v2 at CLIM's time
+  seeds=10,
+  arms=tuple(ARMS),
+)
+CIFAR = DataSet(
+  "cifar10_part",
+  config="cifar10",
+  overrides={
+    "data.path": "{data}/cifar10_part/train.npz",
+    "data.test_path": "{data}/cifar10_part/test.npz",
+    "epochs": 100,
+    "batch_size": 64,
+    "model.backbone": "resnet_small",
+    "model.width": 32,
+    "model.hidden_dim": 512,
+    "moco.temperature": 0.1,
+    "optimizer.learning_rate": 0.06,
+    "optimizer.weight_decay": 5e-4,
+    "selection.num_centers": 60,
+    "selection.num_neighbours": 20,
+    "selection.warmup_epochs": 20,
+    "evaluation.knn.neighbours": 20,
+    "log.tensorboard": False,
+  },
+  sides={
+    "views.sides": (32, 24),
+    "views.min_scales": (0.2, 0.15),
+    "views.max_scales": (1.0, 0.75),
+  },
+  equal_time={"epochs": 190},
+  seeds=3,
+  arms=(
+    "moco",
+    "center_wise",
+    "knn",
+    "sides",
+    "full",
+    "knn_cluster",
+    "random",
+    "same_label",
+    "centred",
+  ),
+)
+IMAGENETTE = DataSet(
+  "imagenette96",
+  config="imagenette",
+  overrides={
+    "data.path": "{data}/imagenette96_small",
+    "epochs": 200,
+    "batch_size": 64,
+    "model.backbone": "resnet_small",
+    "model.stem": "imagenet",
+    "model.hidden_dim": 512,
+    "moco.temperature": 0.1,
+    "moco.queue_size": 1024,
+    "augment.blur_probability": 0.0,
+    "optimizer.learning_rate": 0.06,
+    "optimizer.weight_decay": 5e-4,
+    "selection.num_centers": 30,
+    "selection.warmup_epochs": 40,
+    "views.sides": 64,
+    "views.min_scales": 0.2,
+    "views.max_scales": 1.0,
+    "evaluation.scales": (0.75, 1.0, 1.5),
+    "log.tensorboard": False,
+  },
+  sides={
+    "views.sides": (64, 48),
+    "views.min_scales": (0.2, 0.15),
+    "views.max_scales": (1.0, 0.75),
+  },
+  equal_time={"epochs": 380},
+  seeds=3,
+  arms=("moco", "sides", "center_wise", "full"),
+)
+DATA_SETS = (DIGITS, CIFAR, IMAGENETTE)
+
+# On the digits, one factor at a time, by the CLIM arm; the default's own value is the
+# arm itself. Of N images, N / centers is how many a cluster has.
+SWEEPS: dict[str, tuple[object, ...]] = {
+  "selection.num_neighbours": (5, 10, 40),
+  "selection.num_centers": (10, 20, 80, 160),
+  "selection.refresh_epochs": (1, 2, 10),
+  "selection.warmup_epochs": (4, 16),
+  "mixture.alpha": (0.5, 1.0, 8.0),
+  "mixture.weight": (0.25, 0.75),
+  "moco.momentum": (0.9, 0.96, 0.999),
+  "moco.temperature": (0.05, 0.2),
+}
+_SWEEP_SEEDS = 5
+
+
+def cells() -> Iterator[Cell]:
+  """All of them, in the order of running: a seed of every arm before the next seed."""
+  for seed in range(max(data.seeds for data in DATA_SETS)):
+    for data in DATA_SETS:
+      if seed < data.seeds:
+        yield from (_cell(data, arm, ARMS[arm], seed) for arm in data.arms)
+  for seed in range(_SWEEP_SEEDS):
+    for key, values in SWEEPS.items():
+      for value in values:
+        yield _cell(DIGITS, "center_wise", ARMS["center_wise"] | {key: value}, seed)
+
+
+def _cell(data: DataSet, arm: str, overrides: Overrides, seed: int) -> Cell:
+  if arm in _WITH_SIDES:
+    overrides = overrides | data.sides
+  if arm == "moco_equal_time":
+    overrides = overrides | data.equal_time
+  swept = [f"{key}={overrides[key]}" for key in overrides if key in SWEEPS]
+  swept = [one for one in swept if one.split("=")[0] not in ARMS[arm]]
+  name = "/".join([data.name, arm, *swept, f"seed={seed}"])
+  return Cell(name, data, arm, overrides, seed)

@@ -1,0 +1,179 @@
+"""The grid of the ablation: what runs, what is kept, and the arms of its own."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import ablation, ablation_arms, ablation_data, ablation_grid
+from clim_jax import sharding
+from clim_jax.experiment import keys
+from clim_jax.experiment.configuration import load
+
+CELLS = list(ablation_grid.cells())
+DIGITS = [cell for cell in CELLS if cell.name.startswith("digits/center_wise/seed=")]
+
+
+def test_cells_have_names_of_their_own():
+  assert len({cell.name for cell in CELLS}) == len(CELLS)
+
+
+@pytest.mark.parametrize("data", ablation_grid.DATA_SETS, ids=lambda data: data.name)
+def test_every_override_is_a_key_that_can_hold_it(data):
+  for cell in CELLS:
+    if cell.data == data and cell.seed == 0:
+      values = {**data.overrides, **cell.overrides, "seed": cell.seed}
+      keys.override(load(data.config), values)
+
+
+def test_every_arm_is_on_the_digits_and_each_differs():
+  kinds = {
+    arm: (cell.overrides.items() and str(cell.overrides), arm in ablation_grid.SCIENCE)
+    for cell in CELLS
+    if cell.seed == 0
+    for arm in [cell.arm]
+    if cell.name == f"digits/{arm}/seed=0"
+  }
+  assert set(kinds) == set(ablation_grid.ARMS)
+  ordinary = [kind for kind, science in kinds.values() if not science]
+  assert len(set(ordinary)) == len(ordinary)
+
+
+def test_arms_of_science_are_those_that_a_process_can_put_in_place():
+  known = {*ablation_arms.SELECTIONS, *ablation_arms.LOSSES}
+  assert known == set(ablation_grid.SCIENCE)
+
+
+def finish(workdir, step=4):
+  workdir.mkdir(parents=True, exist_ok=True)
+  record = {"step": step, "loss": 1.0, "contrast_accuracy": 0.5}
+  record |= {"images_per_second": 8.0, "images_per_second_per_device": 4.0}
+  record |= {"selection/seconds": 2.0, "selection/empty_share": 0.25}
+  lines = [record | {"step": 2}, record]
+  (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+  result = {"dataset": "digits", "protocol": "knn", "labels": "all", "side": 16}
+  result |= {"encoder": workdir.name, "top1": 0.9, "std": None}
+  (workdir / "evaluation.json").write_text(json.dumps({"results": [result]}))
+
+
+def run_all(tmp_path, run, cells=DIGITS[:3], **options):
+  results = tmp_path / "results.jsonl"
+  options = {"minutes": None} | options
+  ablation.run_cells(cells, tmp_path, results, run=run, **options)
+  return ablation.ablation_results.read(results)
+
+
+def to_the_end(cell, arguments, log):
+  workdir = next(a for a in arguments if a.startswith("--workdir=")).split("=", 1)[1]
+  finish(log.parent / workdir.rsplit("/", 1)[1])
+  return 0
+
+
+def test_a_finished_cell_has_a_line_with_its_figures_and_no_folder(tmp_path):
+  rows = run_all(tmp_path, to_the_end)
+  assert list(rows) == [cell.name for cell in DIGITS[:3]]
+  row = rows[DIGITS[1].name]
+  assert (row["seed"], row["steps"], row["devices"]) == (1, 4, 2)
+  assert row["seconds_selection"] == 2.0  # two lines of one refresh
+  assert row["evaluation"][0]["encoder"] == "run"
+  assert not (tmp_path / DIGITS[0].name.replace("/", "_")).exists()
+
+
+def test_a_cell_that_dies_has_no_line_and_the_next_one_runs(tmp_path):
+  def second_dies(cell, arguments, log):
+    return 1 if cell.seed == 1 else to_the_end(cell, arguments, log)
+
+  assert [row["seed"] for row in run_all(tmp_path, second_dies).values()] == [0, 2]
+
+
+def test_what_an_earlier_process_began_is_said_to_be_resumed(tmp_path):
+  (tmp_path / DIGITS[0].name.replace("/", "_")).mkdir()
+  rows = run_all(tmp_path, to_the_end)
+  assert [row["resumed"] for row in rows.values()] == [True, False, False]
+
+
+def test_no_cell_begins_after_the_minutes(tmp_path):
+  assert run_all(tmp_path, to_the_end, minutes=-1.0) == {}
+
+
+def test_a_half_written_line_is_no_finished_cell(tmp_path):
+  path = tmp_path / "results.jsonl"
+  path.write_text('{"cell": "a"}\n{"cell": "b", "se')
+  assert list(ablation.ablation_results.read(path)) == ["a"]
+
+
+def test_the_list_says_what_is_done_and_what_is_left():
+  done = {DIGITS[0].name: {"data": "digits", "arm": "center_wise", "seconds": 3600.0}}
+  text = ablation.listing(DIGITS[:3], done)
+  assert text.splitlines()[-1] == "1 of 3 cells done; 2.0 h left"
+
+
+def test_the_first_of_each_class_are_taken():
+  labels = np.array([1, 0, 1, 1, 0, 0])
+  np.testing.assert_array_equal(ablation_data.first_of_each(labels, 2), [0, 1, 2, 4])
+
+
+SETTINGS = {
+  "rule": "center_wise",
+  "num_neighbours": 3,
+  "num_centers": 2,
+  "kmeans_iterations": 2,
+  "probes": 0,
+  "seed": 0,
+}
+IMAGES = 13
+
+
+def selected(arm, labels):
+  mesh = sharding.make_mesh(jax.devices()[:2])
+  rows = np.random.default_rng(0).normal(size=(14, 4)).astype(np.float32) + 3.0
+  rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+  selection = ablation_arms.SELECTIONS[arm](**SETTINGS)
+  found = selection(
+    mesh,
+    sharding.put_rows(mesh, rows),
+    num_images=IMAGES,
+    epoch=0,
+    labels=labels,
+    previous=None,
+  )
+  return rows, found
+
+
+def test_random_positives_are_all_other_images():
+  _, found = selected("random", None)
+  for image in range(IMAGES):
+    assert sorted(found.positives.of(image)) == sorted({*range(IMAGES)} - {image})
+
+
+def test_positives_of_the_same_label_are_all_others_of_it():
+  labels = np.arange(IMAGES) % 3 * 7
+  _, found = selected("same_label", labels)
+  for image in range(IMAGES):
+    others = np.flatnonzero(labels == labels[image])
+    assert sorted(found.positives.of(image)) == [i for i in others if i != image]
+  assert found.figures["positives_precision"] == 1.0
+
+
+def test_centred_features_have_no_mean_and_padding_has_no_part_in_it():
+  rows, found = selected("centred", None)
+  centred = np.asarray(ablation_arms.centred(jnp.asarray(rows), IMAGES))
+  images = rows[:IMAGES] - rows[:IMAGES].mean(axis=0)
+  images /= np.linalg.norm(images, axis=1, keepdims=True)
+  np.testing.assert_allclose(centred[:IMAGES], images, atol=1e-5)
+  order = np.argsort(-(images @ images.T) + 9 * np.eye(IMAGES), axis=1)[:, :3]
+  np.testing.assert_array_equal(np.sort(found.rows.neighbours), np.sort(order))
+
+
+def test_the_nearest_key_is_the_positive_and_the_queue_the_denominator():
+  rng = np.random.default_rng(0)
+  query, key, negatives = (
+    rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 3, 8)
+  )
+  found = ablation_arms.nearest_key_loss(query, key, negatives, temperature=0.5)
+  logits = np.float64(query) @ np.float64(negatives).T / 0.5
+  nearest = np.argmax(np.float64(key) @ negatives.T, axis=1)
+  expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(3), nearest]
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
