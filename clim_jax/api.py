@@ -23,7 +23,7 @@ from clim_jax.data.sources import (
 )
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment import configuration, keys
-from clim_jax.experiment.configuration import Given
+from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.experiment import evaluation_crop
 from clim_jax.experiment.runs import Trained, open_run
@@ -124,9 +124,9 @@ def evaluate(
   run, asked, given = _path(run), _load(config or "base"), bool(config)
   values = _dotted(overrides)
   keys.override(asked, values)
-  said = Given(given, tuple(values))
-  launch.run(asked, "evaluate", run, launch.Request(said=said))
-  saved = configuration.restore_into(asked, run / "config.json", said)
+  changed = Overrides(given, tuple(values))
+  launch.run(asked, "evaluate", run, launch.Request(overrides=changed))
+  saved = configuration.restore_into(asked, run / "config.json", changed)
   name = "-".join(["evaluation", *filter(None, [saved.evaluation.name])])
   path = run / f"{name}.json"
   return json.loads(path.read_text()) if path.exists() else {}
@@ -149,7 +149,7 @@ def export(run: PathLike, format: str, output: PathLike) -> epath.Path:
   Raises:
     ConfigError: there is no run, the format cannot hold its network or lacks a package.
   """
-  request = launch.Request("", str(_path(output)), format, Given(False, ()))
+  request = launch.Request("", str(_path(output)), format, Overrides(False, ()))
   launch.run(_load("base"), "export", _path(run), request)
   return _path(output)
 
@@ -223,8 +223,8 @@ def load(run: PathLike, **overrides: Any) -> Encoder:
   asked, values = _load("base"), _dotted(overrides)
   keys.override(asked, values)
   launch.prepare()
-  said = Given(False, tuple(values))
-  return Encoder(open_run(asked, _path(run), sharding.make_mesh(), said))
+  changed = Overrides(False, tuple(values))
+  return Encoder(open_run(asked, _path(run), sharding.make_mesh(), changed))
 
 
 def embed(run: PathLike, images: PathLike | np.ndarray, **overrides: Any) -> np.ndarray:

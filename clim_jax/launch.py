@@ -23,7 +23,7 @@ from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration, cores
 from clim_jax.experiment.cautions import cautions, warn
-from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
+from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
 from clim_jax.experiment.runs import Trained, open_trained
@@ -51,7 +51,7 @@ class Request(NamedTuple):
   input: str = ""  # a folder of images
   output: str = ""
   format: str = ""
-  said: Given = WHOLE_CONFIG  # by the command line, of a run that is looked at again
+  overrides: Overrides = WHOLE_CONFIG  # of a run that is looked at again
   quiet: bool = False  # only warnings are said
 
 
@@ -72,12 +72,12 @@ def run(
     mode: one of MODES.
     workdir: where a run lives. Without one there, `model.weights` takes its place in
       all modes but pretraining.
-    request: files of embed and export, and what the command line said.
+    request: files of embed and export, and what is overridden.
 
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
-  cores.use_cores(config, mode, workdir, request.said)
+  cores.use_cores(config, mode, workdir, request.overrides)
   prepare()
   # A quiet console still prints warnings, but not from every process.
   others = jax.process_index() != 0
@@ -165,7 +165,7 @@ def _evaluate(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
   mesh = sharding.make_mesh()
-  trained = open_trained(config, workdir, mesh, console, request.said)
+  trained = open_trained(config, workdir, mesh, console, request.overrides)
   check_evaluation(trained.config, devices=mesh.devices.size)
   sets, warnings = evaluation_sets(trained.config), []
   if trained.step is not None:
@@ -177,7 +177,7 @@ def _embed(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
   mesh = sharding.make_mesh()
-  trained = open_trained(config, workdir, mesh, console, request.said)
+  trained = open_trained(config, workdir, mesh, console, request.overrides)
   check_evaluation(trained.config, devices=mesh.devices.size)
   written, left_out = embed(
     trained,
@@ -195,7 +195,9 @@ def _embed(
 def _export(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
-  trained = open_trained(config, workdir, sharding.make_mesh(), console, request.said)
+  trained = open_trained(
+    config, workdir, sharding.make_mesh(), console, request.overrides
+  )
   if jax.process_index() != 0:
     return
   model, views = trained.config.model, trained.config.views

@@ -14,7 +14,7 @@ from small_run import CLASSES, IMAGES, SIDE, small
 
 import clim_jax
 from clim_jax import launch
-from clim_jax.experiment.configuration import Given
+from clim_jax.experiment.configuration import Overrides
 from clim_jax.selection import center_wise
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -133,7 +133,7 @@ def test_features_are_those_of_the_embed_mode_for_arrays_and_folders(
   encoder = clim_jax.load(run)
   found = encoder.embed(photos)
   request = launch.Request(
-    str(photos), str(tmp_path / "out.npz"), said=Given(False, ())
+    str(photos), str(tmp_path / "out.npz"), overrides=Overrides(False, ())
   )
   launch.run(clim_jax.config(), "embed", run, request)
   expected = np.load(tmp_path / "out.npz")

@@ -143,14 +143,14 @@ def test_words_and_flags_stand_in_any_order(line):
   command = parse(line.split())
   assert (command.mode, command.flags["workdir"]) == ("evaluate", "x")
   assert (command.config.name, command.config.seed) == ("smoke", 3)
-  assert command.given == (True, ("seed",))
+  assert command.overrides == (True, ("seed",))
 
 
 def test_nothing_typed_pretrains_on_the_digits_in_a_new_folder():
   command = parse([])
   assert (command.mode, command.config.name) == ("pretrain", "digits")
   assert command.flags["workdir"].startswith("runs/digits-")
-  assert command.given == (False, ())
+  assert command.overrides == (False, ())
 
 
 def test_of_two_values_the_last_stands_and_a_switch_needs_none():

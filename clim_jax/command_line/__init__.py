@@ -50,7 +50,7 @@ def _run(command: Command) -> None:
         values["coordinator"], values["num_processes"], values["process_id"]
       )
     files = (values[name] or "" for name in ("input", "output", "format"))
-    request = launch.Request(*files, command.given)
+    request = launch.Request(*files, command.overrides)
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except (ConfigError, BadImageError, FloatingPointError) as error:
     sys.exit(f"error: {with_flags(str(error))}")

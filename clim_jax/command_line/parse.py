@@ -18,7 +18,7 @@ from clim_jax.command_line.table import (
   modes_of,
 )
 from clim_jax.experiment import configuration, keys
-from clim_jax.experiment.configuration import Given
+from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
 
 
@@ -27,7 +27,7 @@ class Command(NamedTuple):
 
   mode: str
   config: ConfigDict
-  given: Given
+  overrides: Overrides
   flags: dict[str, Any]  # by name; None where it was not given
 
 
@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str]) -> Command:
   config = configuration.load(name or DEFAULT_CONFIG)
   keys.override(config, {key: keys.from_text(key, text) for key, text in said.items()})
   values["workdir"] = values["workdir"] or _new_workdir(mode, config, values)
-  return Command(mode, config, Given(name is not None, tuple(said)), values)
+  return Command(mode, config, Overrides(name is not None, tuple(said)), values)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -75,11 +75,11 @@ def new_workdir(config: ConfigDict) -> str:
   return f"runs/{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-class Given(NamedTuple):
-  """What a command line says itself, apart from defaults."""
+class Overrides(NamedTuple):
+  """What is asked for beside a config's own values."""
 
-  config_file: bool  # whether it names a config
-  keys: tuple[str, ...]  # that it overrides, such as "evaluation.step"
+  config_file: bool  # whether a config is named
+  keys: tuple[str, ...]  # that are overridden, such as "evaluation.step"
 
 
 def save(config: ConfigDict, path: epath.Path) -> None:
@@ -99,11 +99,11 @@ def differences(config: ConfigDict, path: epath.Path) -> list[str]:
   ]
 
 
-WHOLE_CONFIG = Given(config_file=True, keys=())
+WHOLE_CONFIG = Overrides(config_file=True, keys=())
 
 
 def restore_into(
-  config: ConfigDict, path: epath.Path, said: Given = WHOLE_CONFIG
+  config: ConfigDict, path: epath.Path, overrides: Overrides = WHOLE_CONFIG
 ) -> ConfigDict:
   """The saved config of a run, with what may differ when it is looked at again.
 
@@ -116,10 +116,10 @@ def restore_into(
   """
   saved = ConfigDict(json.loads(path.read_text()))
   _fill(saved, config)
-  if said.config_file:
+  if overrides.config_file:
     for section in _FREE_SECTIONS:
       saved[section] = config[section]
-  for key in said.keys:
+  for key in overrides.keys:
     *sections, name = key.split(".")
     if not (key.startswith("views.evaluation_") or sections[:1] in _MAY_DIFFER):
       raise ConfigError(

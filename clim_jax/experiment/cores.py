@@ -9,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from clim_jax.experiment import configuration
-from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Given
+from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.limits import check_config, check_evaluation
 from clim_jax.models.resnet import ARCHITECTURES, feature_dim
 
@@ -21,7 +21,10 @@ _PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
 
 
 def use_cores(
-  config: ConfigDict, mode: str, workdir: epath.Path, said: Given = WHOLE_CONFIG
+  config: ConfigDict,
+  mode: str,
+  workdir: epath.Path,
+  overrides: Overrides = WHOLE_CONFIG,
 ) -> None:
   """`one_device_per_core` for what `launch.run` is to do with the same arguments.
 
@@ -33,7 +36,7 @@ def use_cores(
       stands, save for what may differ.
     mode: one of `launch.MODES`.
     workdir: where a run lives.
-    said: by the command line.
+    overrides: of the config, by the command line.
 
   Raises:
     ConfigError: an override of what the run was trained with.
@@ -43,7 +46,7 @@ def use_cores(
   if mode != "pretrain":
     check = check_evaluation
     if saved.exists() and not config.model.weights:
-      config = configuration.restore_into(config, saved, said)
+      config = configuration.restore_into(config, saved, overrides)
 
   def fits(devices: int) -> bool:
     try:

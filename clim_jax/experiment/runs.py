@@ -11,7 +11,7 @@ from rich.console import Console
 from clim_jax import sharding
 from clim_jax.experiment import configuration
 from clim_jax.experiment.checkpoints import Checkpoints
-from clim_jax.experiment.configuration import ConfigError, Given
+from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.experiment import init_variables, make_encoder
 from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
@@ -41,7 +41,11 @@ class Trained(NamedTuple):
 
 
 def open_trained(
-  config: ConfigDict, workdir: epath.Path, mesh: Mesh, console: Console, said: Given
+  config: ConfigDict,
+  workdir: epath.Path,
+  mesh: Mesh,
+  console: Console,
+  overrides: Overrides,
 ) -> Trained:
   """The encoder of the run in `workdir`, or of the file `model.weights`.
 
@@ -49,7 +53,7 @@ def open_trained(
     ConfigError: there is neither, or both; or the file does not fit the config.
   """
   if not config.model.weights:
-    return open_run(config, workdir, mesh, said)
+    return open_run(config, workdir, mesh, overrides)
   if (workdir / "config.json").exists():
     raise ConfigError(
       f"{workdir} holds a run and model.weights is {config.model.weights!r}: give "
@@ -69,7 +73,7 @@ def open_trained(
 
 
 def open_run(
-  config: ConfigDict, workdir: epath.Path, mesh: Mesh, said: Given
+  config: ConfigDict, workdir: epath.Path, mesh: Mesh, overrides: Overrides
 ) -> Trained:
   """The encoder of a checkpoint; `config.evaluation` says of which.
 
@@ -82,7 +86,7 @@ def open_run(
       f"{workdir} holds no run: {saved} does not exist; give the --workdir of a run, "
       "or weights by --config.model.weights=FILE"
     )
-  config = configuration.restore_into(config, saved, said)
+  config = configuration.restore_into(config, saved, overrides)
   evaluation = config.evaluation
   path = epath.Path(evaluation.checkpoint or workdir / "checkpoints")
   if not path.is_dir():

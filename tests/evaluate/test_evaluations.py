@@ -31,7 +31,7 @@ from clim_jax.evaluate.datasets import LabelledSet, labelled_set
 from clim_jax.evaluate.results import Result
 from clim_jax.evaluate.task import Task
 from clim_jax.experiment import configuration
-from clim_jax.experiment.configuration import ConfigError, Given
+from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.limits import PROTOCOLS
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
@@ -271,7 +271,7 @@ def test_two_processes_find_what_one_finds_bad_images_included(workdir, tmp_path
   for key, value in keys.items():
     section, name = key.rsplit(".", 1)
     config.update_from_flattened_dict({f"{section}.{name}": value})
-  request = launch.Request(said=Given(False, tuple(keys)))
+  request = launch.Request(overrides=Overrides(False, tuple(keys)))
   launch.run(config, "evaluate", workdir, request)
   expected = results(workdir, "knn")
   assert expected[0]["stamp"]["bad_images"] == 2
@@ -344,12 +344,12 @@ def test_a_run_is_judged_as_its_own_config_says_unless_another_is_named(workdir,
   keys = ("evaluation.protocols", "evaluation.datasets", "views.evaluation_side")
   config.evaluation.update(protocols=("knn",), datasets=own)
   config.views.evaluation_side = 6
-  request = launch.Request(said=Given(False, keys))
+  request = launch.Request(overrides=Overrides(False, keys))
   launch.run(config, "evaluate", workdir, request)
   rows = json.loads((workdir / "evaluation.json").read_text())["results"]
   # The saved config has k = 1 and 5, that of the digits k = 20.
   assert [setting["k"] for setting in rows[0]["settings"]] == [1, 5]
   assert rows[0]["side"] == 6
-  request = launch.Request(said=Given(False, ("moco.temperature",)))
+  request = launch.Request(overrides=Overrides(False, ("moco.temperature",)))
   with pytest.raises(ConfigError, match=r"moco\.temperature cannot be overridden"):
     launch.run(config, "evaluate", workdir, request)

@@ -10,7 +10,7 @@ import pytest
 from clim_jax import launch
 from clim_jax.configs import smoke
 from clim_jax.experiment import configuration, cores
-from clim_jax.experiment.configuration import ConfigError, Given
+from clim_jax.experiment.configuration import ConfigError, Overrides
 
 _PROGRAM = """
 import jax, joblib, pathlib
@@ -158,8 +158,8 @@ def test_a_run_is_judged_on_as_many_as_its_own_batches_divide_by(chosen, tmp_pat
   config.evaluation.batch_size = 15
   configuration.save(config, tmp_path / "config.json")
   config.evaluation.batch_size = 16
-  cores.use_cores(config, "evaluate", tmp_path, Given(False, ()))
-  cores.use_cores(config, "evaluate", tmp_path, Given(True, ()))
+  cores.use_cores(config, "evaluate", tmp_path, Overrides(False, ()))
+  cores.use_cores(config, "evaluate", tmp_path, Overrides(True, ()))
   assert chosen == _said(5) + _said(4)
 
 
@@ -167,14 +167,14 @@ def test_weights_from_elsewhere_leave_the_refusal_to_the_run(chosen, tmp_path):
   config = smoke.get_config()
   configuration.save(config, tmp_path / "config.json")
   config.model.weights = "weights.pth"
-  said = Given(False, ("model.weights",))
-  cores.use_cores(config, "evaluate", tmp_path, said)
+  changed = Overrides(False, ("model.weights",))
+  cores.use_cores(config, "evaluate", tmp_path, changed)
   with pytest.raises(ConfigError, match=r"holds a run and model\.weights"):
-    launch.run(config, "evaluate", tmp_path, launch.Request(said=said))
+    launch.run(config, "evaluate", tmp_path, launch.Request(overrides=changed))
 
 
 def test_a_run_takes_its_cores_before_it_looks_for_devices(monkeypatch, tmp_path):
-  config, request = smoke.get_config(), launch.Request(said=Given(False, ()))
+  config, request = smoke.get_config(), launch.Request(overrides=Overrides(False, ()))
 
   class Enough(Exception):
     pass
@@ -187,7 +187,7 @@ def test_a_run_takes_its_cores_before_it_looks_for_devices(monkeypatch, tmp_path
   monkeypatch.setattr(launch.jax, "default_backend", look)
   with pytest.raises(Enough):
     launch.run(config, "evaluate", tmp_path, request)
-  assert called == [(config, "evaluate", tmp_path, request.said)]
+  assert called == [(config, "evaluate", tmp_path, request.overrides)]
 
 
 def test_devices_that_jax_has_found_stay_as_they_are(chosen, monkeypatch):
