@@ -69,7 +69,8 @@ def check_key(key: str) -> None:
 def from_text(key: str, text: str) -> Any:
   """The value that a command line means by `text`.
 
-  A tuple of one value may be said as the value: `knn` as well as `('knn',)`.
+  A tuple may be said by its values alone: `knn,linear` is `('knn', 'linear')`, and `32`
+  is `(32,)`. Text with paths in it, which may hold commas, is one value.
 
   Raises:
     ConfigError: there is no such key, or it cannot hold this.
@@ -78,14 +79,15 @@ def from_text(key: str, text: str) -> Any:
   like = BASE[key]
   if isinstance(like, str):
     return fitted(key, text)
+  if _holds_text(like) and not text.strip().startswith(("(", "[", "'", '"')):
+    words = text.split(",") if like else [text]
+    return fitted(key, tuple(word.strip() for word in words if word.strip()))
   if text.lower() in ("true", "false"):
     text = text.capitalize()
   try:
     value = ast.literal_eval(text.strip())
   except (ValueError, SyntaxError):
-    value = text if text else ()
-  if _holds_text(like) and not isinstance(value, tuple | list | str):
-    value = text  # a name may be made of digits
+    value = text
   return fitted(key, value)
 
 

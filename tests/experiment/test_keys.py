@@ -24,6 +24,8 @@ from clim_jax.experiment.error import ConfigError
     ("evaluation.protocols", "knn", ("knn",)),
     ("evaluation.protocols", "('knn',)", ("knn",)),
     ("evaluation.protocols", "('knn', 'linear')", ("knn", "linear")),
+    ("evaluation.protocols", "knn, linear", ("knn", "linear")),
+    ("evaluation.protocols", "'knn'", ("knn",)),
     ("evaluation.protocols", "[]", ()),
     ("evaluation.compare", "2024", ("2024",)),
     ("evaluation.compare", "", ()),
