@@ -73,6 +73,13 @@ def test_keys_of_a_section_come_with_their_comments():
     key_list("zzz")
 
 
+def test_a_page_may_be_read_in_part():
+  command = f"{sys.executable} main.py --keys | head -1"
+  answer = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+  assert answer.stdout.count("\n") == 1
+  assert not answer.stderr
+
+
 def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
   answer = typed("epochs=5")
   assert answer.returncode == 1

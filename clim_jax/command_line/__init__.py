@@ -4,6 +4,7 @@ Nothing heavy is imported before what was typed is known to be right.
 """
 
 import re
+import signal
 import sys
 
 from absl import logging
@@ -21,6 +22,7 @@ def main() -> None:
   try:
     asked = page(arguments)
     if asked is not None:
+      signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `clim --keys | head` reads a part
       print(asked)
       return
     command = parse(arguments)
