@@ -100,7 +100,7 @@ def _open(
 
 def _our_batches(case: Case, source: Source) -> Iterator[Any]:
   crops = tuple(RandomCrop(side, (0.2, 1.0), (3 / 4, 4 / 3)) for side in case.sides)
-  plan = ViewPlan(crops, positive_queries=case.positive, positive_keys=case.positive)
+  plan = ViewPlan(crops, positive_queries=True)
   n = source.num_images
   stream = IndexStream(0, n, case.batch, plan.num_crops)
   others = Positives(

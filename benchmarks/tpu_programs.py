@@ -125,7 +125,7 @@ def _batch(experiment: Experiment) -> Batch:
     query=queries,
     key=queries[0],
     positive_query=queries if selects and plan.positive_queries else (),
-    positive_key=queries[0] if selects and plan.positive_keys else None,
+    positive_key=queries[0] if selects else None,
     has_positive=vector(jnp.bool_),
     key_row=vector(jnp.int32),
     query_row=vector(jnp.int32),

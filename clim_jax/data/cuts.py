@@ -14,7 +14,6 @@ class ViewPlan(NamedTuple):
 
   crops: tuple[RandomCrop, ...]  # one for each side, largest first
   positive_queries: bool  # mixing needs crops of the positive to mix in
-  positive_keys: bool
 
   @property
   def num_crops(self) -> int:
@@ -49,15 +48,15 @@ class TrainCuts:
 
   def __init__(self, plan: ViewPlan, has_positives: bool, *, whole: bool) -> None:
     self._whole, self._sides = whole, len(plan.crops)
+    self._has_positives = has_positives
     self._positive_queries = has_positives and plan.positive_queries
-    self._positive_keys = has_positives and plan.positive_keys
-    self._num_images = 1 + (self._positive_queries or self._positive_keys)
+    self._num_images = 1 + has_positives
     # Slots of the uniform numbers: the same with and without positives.
     self._slots: list[int] = []
     self._cuts: list[Cut] = []
     for image, queries, key in (
       (0, True, True),
-      (1, self._positive_queries, self._positive_keys),
+      (1, self._positive_queries, has_positives),
     ):
       first = image * (self._sides + 1)
       if queries:
@@ -95,5 +94,5 @@ class TrainCuts:
       "query": query,
       "key": key,
       "positive_query": rest[: self._sides] if self._positive_queries else (),
-      "positive_key": rest[-1] if self._positive_keys else None,
+      "positive_key": rest[-1] if self._has_positives else None,
     }

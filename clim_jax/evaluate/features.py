@@ -68,12 +68,6 @@ def compiled(
   )
 
 
-def batch_ids(num_images: int, batch_size: int) -> np.ndarray:
-  """All image ids in batches, [turns, batch_size]; padding repeats the last."""
-  ids = np.arange(-(-num_images // batch_size) * batch_size)
-  return np.minimum(ids, num_images - 1).reshape(-1, batch_size)
-
-
 def extract(
   mesh: Mesh,
   subject: Subject,
@@ -96,7 +90,9 @@ def extract(
     track: wraps the batches to show how far they are.
   """
   embed = compiled(mesh, subject.encoder, layers)
-  ids = batch_ids(source.num_images, batch_size)
+  # Whole batches; padding repeats the last image.
+  ids = np.arange(-(-source.num_images // batch_size) * batch_size)
+  ids = np.minimum(ids, source.num_images - 1).reshape(-1, batch_size)
   crop = crop._replace(side=subject.side(crop.side))
   rows = sharding.process_rows(mesh, batch_size)
   under_way: collections.deque[tuple[int, jax.Array]] = collections.deque()

@@ -63,7 +63,7 @@ class Experiment:
     )
     # The symmetric loss needs the positive also in the order of the queries.
     mixes = self.config.mixture.kind in MIXTURES
-    return ViewPlan(crops, mixes or self.config.moco.symmetric, positive_keys=True)
+    return ViewPlan(crops, mixes or self.config.moco.symmetric)
 
   @property
   def feature_dim(self) -> int:

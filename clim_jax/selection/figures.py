@@ -3,7 +3,7 @@
 import numpy as np
 
 from clim_jax.selection.positives import Positives
-from clim_jax.selection.search.exact import NO_NEIGHBOUR
+from clim_jax.selection.search.best import NO_NEIGHBOUR
 
 
 def selection_figures(

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from clim_jax.selection.search.exact import NO_NEIGHBOUR
+from clim_jax.selection.search.best import NO_NEIGHBOUR
 from clim_jax.sharding import AXIS
 
 # The arms of the ablation: which of the conditions (a) nearest neighbour,

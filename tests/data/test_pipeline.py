@@ -18,7 +18,7 @@ CROPS = (
   RandomCrop(8, (0.2, 1.0), (3 / 4, 4 / 3)),
   RandomCrop(5, (0.1, 0.6), (1.0, 1.0)),
 )
-PLAN = ViewPlan(CROPS, positive_queries=True, positive_keys=True)
+PLAN = ViewPlan(CROPS, positive_queries=True)
 STREAM = IndexStream(
   seed=1, num_images=IMAGES, batch_size=BATCH, num_crops=PLAN.num_crops
 )
@@ -75,18 +75,12 @@ def test_without_a_table_there_are_no_positives_and_the_same_other_crops():
     np.testing.assert_array_equal(without.key, with_.key)
 
 
-@pytest.mark.parametrize("kind", ["positive_queries", "positive_keys"])
-def test_a_plan_can_leave_out_one_kind_of_positives(kind):
+def test_a_plan_can_leave_out_crops_of_positives_to_mix_in():
   source = images.constant_source(IMAGES)
-  plan = PLAN._replace(**{kind: False})
+  plan = PLAN._replace(positive_queries=False)
   for part, whole in zip(batches(source, plan=plan), batches(source), strict=True):
-    if kind == "positive_queries":
-      assert part.positive_query == ()
-      np.testing.assert_array_equal(part.positive_key, whole.positive_key)
-    else:
-      assert part.positive_key is None
-      for one, other in zip(part.positive_query, whole.positive_query, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert part.positive_query == ()
+    np.testing.assert_array_equal(part.positive_key, whole.positive_key)
 
 
 def test_no_two_crops_of_a_batch_are_cut_alike():

@@ -121,7 +121,7 @@ def test_training_batches_show_the_records_of_the_stream(array_records):
   source, _ = load(array_records, "constant")
   level = np.array(shown(source, list(range(COUNT))))
   crop = RandomCrop(4, (0.2, 1.0), (3 / 4, 4 / 3))
-  plan = ViewPlan((crop,), positive_queries=True, positive_keys=True)
+  plan = ViewPlan((crop,), positive_queries=True)
   stream = IndexStream(0, COUNT, 4, plan.num_crops)
   batches = pipeline.train_batches(
     source,

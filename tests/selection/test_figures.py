@@ -3,7 +3,7 @@ import pytest
 
 from clim_jax.selection.figures import selection_figures
 from clim_jax.selection.positives import Positives, from_clusters, from_neighbours
-from clim_jax.selection.search.exact import NO_NEIGHBOUR
+from clim_jax.selection.search.best import NO_NEIGHBOUR
 
 IMAGES = 40
 

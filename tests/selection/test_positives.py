@@ -13,7 +13,7 @@ from clim_jax.selection.positives import (
   from_neighbours,
 )
 from clim_jax.selection.refresh import Selection
-from clim_jax.selection.search.exact import NO_NEIGHBOUR
+from clim_jax.selection.search.best import NO_NEIGHBOUR
 
 IMAGES, NEIGHBOURS, CENTERS, ITERATIONS, SEED, EPOCH = 61, 12, 5, 3, 7, 2
 BANK = sharded.unit_rows(0, IMAGES, 5)

@@ -15,13 +15,11 @@ from jax.sharding import Mesh
 
 from clim_jax import sharding
 from clim_jax.selection.search import best as best_lists
-from clim_jax.selection.search.best import NO_NEIGHBOUR, Best
+from clim_jax.selection.search.best import Best
 from clim_jax.selection.search.scoring import slack_of
 from clim_jax.selection.search.sweep import Shard, lists_at_home, sweep
 from clim_jax.selection.search.tile_pairs import TilePairs, Tiling, all_pairs
 from clim_jax.sharding import AXIS, row_offset
-
-__all__ = ["NO_NEIGHBOUR", "compare_tiles", "exact_neighbours"]
 
 # Rows of a tile: on a CPU its similarities, 16 MiB, should stay in the cache; an
 # accelerator wants few and large products.

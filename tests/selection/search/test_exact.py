@@ -4,7 +4,7 @@ import sharded
 from sklearn.neighbors import NearestNeighbors
 
 from clim_jax.selection.search import exact
-from clim_jax.selection.search.exact import NO_NEIGHBOUR
+from clim_jax.selection.search.best import NO_NEIGHBOUR
 
 DEVICES = pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
 NEIGHBOURS = 20  # more than one group of a tile has
