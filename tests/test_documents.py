@@ -10,9 +10,9 @@ from clim_jax.experiment.configuration import flatten
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-# All but the page of what is no more.
-OF_TODAY = [page for page in PAGES if page.stem != "removed"]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+# All but those that tell of what is no more.
+OF_TODAY = [page for page in PAGES if page.stem not in ("removed", "CHANGELOG")]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 KEYS = set(flatten(base.get_config()))
 SECTIONS = {key.rsplit(".", 1)[0] for key in KEYS}
