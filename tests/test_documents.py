@@ -118,7 +118,8 @@ def is_in(module: str, one: str) -> bool:
   if (path / one).is_dir() or (path / f"{one}.py").exists():
     return True
   source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-  return source.exists() and bool(re.search(rf"\b{one}\b", source.read_text()))
+  defined = re.compile(rf"^(?:def |class )?{one}\b|\"{one}\"", re.MULTILINE)
+  return source.exists() and bool(defined.search(source.read_text()))
 
 
 def test_pictures_are_small():
