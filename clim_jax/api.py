@@ -26,6 +26,7 @@ from clim_jax.experiment import configuration, keys
 from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.experiment import evaluation_crop
+from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.models.resnet import feature_dim
 
@@ -223,8 +224,10 @@ def load(run: PathLike, **overrides: Any) -> Encoder:
   asked, values = _load("base"), _dotted(overrides)
   keys.override(asked, values)
   launch.prepare()
-  changed = Overrides(False, tuple(values))
-  return Encoder(open_run(asked, _path(run), sharding.make_mesh(), changed))
+  mesh, changed = sharding.make_mesh(), Overrides(False, tuple(values))
+  trained = open_run(asked, _path(run), mesh, changed)
+  check_evaluation(trained.config, devices=mesh.devices.size)
+  return Encoder(trained)
 
 
 def embed(run: PathLike, images: PathLike | np.ndarray, **overrides: Any) -> np.ndarray:

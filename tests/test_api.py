@@ -208,6 +208,7 @@ def test_configs_come_by_name_with_keys_set():
     (lambda run: clim_jax.load("no/such"), "holds no run"),
     (lambda run: clim_jax.load(run, moco__temperature=1.0), "cannot be overridden"),
     (lambda run: clim_jax.load(run, evaluation__step=77), "step"),
+    (lambda run: clim_jax.load(run, evaluation__batch_size=9), "divide by 8 devices"),
     (lambda run: clim_jax.embed(run, "no/such"), "does not exist"),
     (lambda run: clim_jax.embed(run, pixels()[..., :2]), r"must be \[N, H, W\]"),
     (lambda run: clim_jax.evaluate(run, config="evaluate/nn"), "mean evaluate/knn"),

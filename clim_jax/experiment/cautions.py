@@ -46,6 +46,13 @@ def cautions(config: ConfigDict, *, num_images: int, total_steps: int) -> list[s
       "each is told apart from older keys of itself; set moco.queue_size to at most "
       f"{_power_of_two_below(num_images)}"
     )
+  trained, judged = config.views.sides, config.views.evaluation_side
+  if judged not in trained:
+    found.append(
+      f"trained at {' and '.join(map(str, trained))} pixels and judged at "
+      f"views.evaluation_side={judged}, at which similar images are looked for too; "
+      f"set views.evaluation_side={trained[0]} unless this is meant"
+    )
   memory = 1 / max(1 - moco.momentum, 1e-9)  # steps
   enough = max(_FEW_STEPS, 2 * memory)
   if total_steps < enough and moco.momentum < 1:
