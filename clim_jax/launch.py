@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 
 # TensorFlow only reads images: no notes on its kernels.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -151,12 +152,14 @@ def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) ->
 
 def _say_next(workdir: epath.Path, step: int, console: Console) -> None:
   """What there is now and what can be done with it."""
-  command = f"python main.py --workdir={workdir}"
+  called = os.path.basename(sys.argv[0])
+  program = "python main.py" if called == "main.py" else "clim"
+  run = f"--workdir={workdir}"
   for what, how in (
     ("checkpoint", f"{workdir}/checkpoints/{step}"),
     ("curves", f"tensorboard --logdir={workdir}"),
-    ("features", f"{command} --mode=embed --input=FOLDER --output=features.parquet"),
-    ("weights", f"{command} --mode=export --format=torchvision --output=backbone.pth"),
+    ("features", f"{program} embed {run} --input=FOLDER --output=features.parquet"),
+    ("weights", f"{program} export {run} --format=torchvision --output=backbone.pth"),
   ):
     console.print(f"{what:<12}{how}", highlight=False, soft_wrap=True)
 

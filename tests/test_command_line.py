@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from clim_jax import command_line, launch
+from clim_jax import launch
 from clim_jax.command_line.key_list import key_list
 from clim_jax.command_line.parse import parse
 from clim_jax.command_line.table import FLAGS, MODES
@@ -195,4 +195,4 @@ def test_a_home_is_expanded_in_every_path(monkeypatch):
 )
 def test_errors_name_a_key_by_its_flag(message, said):
   start, _, _ = said.partition("…")
-  assert command_line.with_flags(message).startswith(start)
+  assert keys.with_flags(message).startswith(start)

@@ -3,7 +3,6 @@
 Nothing heavy is imported before what was typed is known to be right.
 """
 
-import re
 import signal
 import sys
 
@@ -27,16 +26,8 @@ def main() -> None:
       return
     command = parse(arguments)
   except ConfigError as error:
-    sys.exit(f"error: {with_flags(str(error))}")
+    sys.exit(f"error: {keys.with_flags(str(error))}")
   _run(command)
-
-
-def with_flags(message: str) -> str:
-  """A message with every key in it as the flag that sets it."""
-  known = "|".join(re.escape(key) for key in sorted(keys.BASE, reverse=True))
-  # A key without a section is a plain word, but where a message begins.
-  place = r"(?<![\w./'-])(?=\w+\.\w)|^(?=\w+ )"
-  return re.sub(rf"(?:{place})({known})(?!\w|\.\w)", r"--config.\1", message)
 
 
 def _run(command: Command) -> None:
@@ -52,7 +43,7 @@ def _run(command: Command) -> None:
         values["coordinator"], values["num_processes"], values["process_id"]
       )
     files = (values[name] or "" for name in ("input", "output", "format"))
-    request = launch.Request(*files, command.overrides)
+    request = launch.Request(*files, command.overrides, bool(values["quiet"]))
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except (ConfigError, BadImageError, FloatingPointError) as error:
-    sys.exit(f"error: {with_flags(str(error))}")
+    sys.exit(f"error: {keys.with_flags(str(error))}")

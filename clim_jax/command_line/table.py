@@ -36,6 +36,7 @@ FLAGS = {
   "input": Flag("FOLDER", "the images"),
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
   "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),
+  "quiet": Flag("", "say warnings and errors alone", flags.DEFINE_bool),
   "distributed": Flag(
     "", "one of several processes; Cloud TPU and Slurm need no more", flags.DEFINE_bool
   ),

@@ -11,7 +11,7 @@ from clim_jax.probes.subjects import REFERENCES
 
 # Before people; a row's labels tell the two linear probes on stored features apart.
 _PROTOCOLS = {
-  "knn": "nearest neighbours",
+  "knn": "kNN",
   "linear_cached": "linear probe",
   "few_label": "linear probe",
   "linear": "linear probe, SGD",

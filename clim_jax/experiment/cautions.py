@@ -6,6 +6,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.text import Text
 
+from clim_jax.experiment.keys import with_flags
+
 _FEW_STEPS = 500  # however short the key encoder's memory
 
 
@@ -13,7 +15,8 @@ def warn(console: Console, texts: Iterable[str]) -> None:
   """A line each, also where all else is silenced."""
   quiet, console.quiet = console.quiet, False
   for text in texts:
-    console.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
+    line = Text.assemble(("warning: ", "yellow"), with_flags(text))
+    console.print(line, soft_wrap=True)
   console.quiet = quiet
 
 

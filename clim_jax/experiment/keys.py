@@ -54,6 +54,14 @@ def nearest(name: str) -> str:
   return difflib.get_close_matches(name, like, n=1, cutoff=0.0)[0]
 
 
+def with_flags(message: str) -> str:
+  """A message with every key in it as the flag that sets it."""
+  known = "|".join(re.escape(key) for key in sorted(BASE, reverse=True))
+  # A key without a section is a plain word, but where a message begins.
+  place = r"(?<![\w./'-])(?=\w+\.\w)|^(?=\w+ )"
+  return re.sub(rf"(?:{place})({known})(?!\w|\.\w)", r"--config.\1", message)
+
+
 def check_key(key: str) -> None:
   """Raises ConfigError for a key that base has not."""
   if key in SECTIONS:

@@ -75,6 +75,7 @@ class Loop:
   def _refresh(self, now: Checkpoint, epoch: int) -> Checkpoint:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
+    self._progress.selecting()
     bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
     positives, figures, _ = self._experiment.selection(
       self._experiment.mesh,

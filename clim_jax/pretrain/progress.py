@@ -64,10 +64,14 @@ class TrainProgress:
 
   def compiling(self) -> None:
     """The next step takes its time."""
-    text = "compiling: seconds for a small network, minutes for a large one"
+    text = "compiling: seconds, or minutes for a large network"
     self._bar.update(self._task, text=text)
     if not self._console.is_terminal:
       self.note(text)
+
+  def selecting(self) -> None:
+    """All images are looked through for similar ones."""
+    self._bar.update(self._task, text="looking for similar images")
 
   def figures(self, step: int, record: Scalars, *, seconds_left: float) -> None:
     """Shows a record of the log; `seconds_left` may be NaN."""

@@ -59,7 +59,7 @@ def test_the_table_has_a_column_an_encoder_and_a_row_a_protocol():
     ]
   )
   assert "dataset pets, side 16" in text
-  (knn,) = [line for line in text.splitlines() if "nearest neighbours" in line]
+  (knn,) = [line for line in text.splitlines() if "kNN" in line]
   assert [cell.strip() for cell in knn.split("│")[3:5]] == ["50.0", "25.0"]
   (tuned,) = [line for line in text.splitlines() if "fine-tuning" in line]
   assert [cell.strip() for cell in tuned.split("│")[3:5]] == ["60.0 ± 1.2", ""]

@@ -69,9 +69,12 @@ def test_the_default_run_is_not_warned_of():
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_warning_is_one_line_that_a_quiet_console_prints_too(quiet):
+def test_a_warning_is_one_line_with_flags_also_where_all_is_quiet(
+  quiet,
+):
   console = Console(file=io.StringIO(), width=20, quiet=quiet)
-  warn(console, ["[red] " + "long " * 20])
+  warn(console, ["[red] " + "long " * 20 + "set moco.queue_size"])
   assert console.file.getvalue().count("\n") == 1
   assert console.file.getvalue().startswith("warning: [red] long")
+  assert console.file.getvalue().endswith("set --config.moco.queue_size\n")
   assert console.quiet == quiet

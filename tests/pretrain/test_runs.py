@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from small_run import ROOT, run, small
+from small_run import IMAGES, ROOT, run, small
 
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
@@ -154,18 +154,38 @@ def test_resuming_with_another_config_names_the_keys(arrays, tmp_path):
   run(config, tmp_path)  # what does not shape training may change
 
 
-def test_evaluation_restores_a_step_and_reproduces_the_figures(arrays, tmp_path):
+def test_evaluation_restores_a_step_and_reproduces_the_figures(
+  arrays, tmp_path, capsys
+):
   config, workdir = small("base", arrays, selection__rule="none"), tmp_path / "run"
   config.data.test_path = str(arrays)
   config.augment.update(jitter_probability=0.8, blur_probability=0.5)
   run(config, workdir)
+  said = capsys.readouterr().out
+  in_order = (
+    f"base: {IMAGES} images, 2 epochs of 2 steps",
+    "training on CPU (8 devices)",
+    "a loss near log(1 + 32) = 3.50 is chance",
+    "warning: the run has only 4 steps",
+    "compiling",
+    "step 4/4  epoch 2.0/2",
+    "evaluating this run on train.npz, side 8",
+    "evaluating network before training",
+    "Top-1 accuracy",
+    f"embed --workdir={workdir}",
+  )
+  places = [said.index(line) for line in in_order]
+  assert places == sorted(places)
   path = workdir / "evaluation.json"
   figures = path.read_text()
   encoders = {row["encoder"] for row in json.loads(figures)["results"]}
   assert encoders == {"run", "untrained", "raw_pixels"}
   path.unlink()
-  run(config, workdir, "evaluate")
+  launch.run(config, "evaluate", workdir, launch.Request(quiet=True))
   assert path.read_text() == figures
+  lines = capsys.readouterr().out.splitlines()
+  assert all(line.startswith("warning: ") for line in lines)
+  assert len(lines) == len(json.loads(figures)["warnings"])
   config.evaluation.step = 2
   run(config, workdir, "evaluate")
   assert json.loads(path.read_text())["encoders"]["run"]["step"] == 2
