@@ -60,8 +60,8 @@ def symptoms(
   if loss[-1] - loss[best] > _RISE * way_back and rate[-1] < max(rate[best:]):
     found["rising"] = (
       f"the plain loss fell to {loss[best]:.2f} and has risen to {now} while the "
-      "learning rate falls: keys are told apart by their age and not by what they "
-      "show; lower optimizer.learning_rate or moco.queue_size, or raise "
+      "learning rate falls: keys may be told apart by their age and not by what "
+      "they show; lower optimizer.learning_rate or moco.queue_size, or raise "
       "moco.temperature"
     )
   reach = min(chance, 1 / temperature)  # no loss falls further below chance
