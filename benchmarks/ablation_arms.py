@@ -13,6 +13,7 @@ They take the place of one part of the run and leave all others as they are:
 
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,8 +26,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from clim_jax import command_line
 from clim_jax.experiment import experiment
-from clim_jax.method import losses
-from clim_jax.models.encoder import unit_norm
+from clim_jax.method import losses, step
+from clim_jax.method.objective import Anchors, Recipe
+from clim_jax.models.encoder import Encoder, unit_norm
 from clim_jax.selection import figures, positives
 from clim_jax.selection.positives import Positives
 from clim_jax.selection.refresh import RowsOnHost, Selected, Selection
@@ -91,18 +93,29 @@ def centred(bank: jax.Array, num_images: int) -> jax.Array:
   return jnp.where(valid, unit_norm(bank - mean), bank)
 
 
-def nearest_key_loss(
-  query: jax.Array, key: jax.Array, negatives: jax.Array, *, temperature: float
-) -> jax.Array:
-  """InfoNCE whose positive is the past key nearest to the anchor's own, [B] float32.
+def with_nearest_keys(loss: Callable[..., Any]) -> Callable[..., Any]:
+  """A loss as `clim_loss`, whose anchors' keys are the nearest ones in the queue."""
 
-  It is one of the queue, and so of the terms of the denominator already.
-  """
-  exact = {"precision": lax.Precision.HIGHEST}
-  nearest = jnp.argmax(jnp.dot(key, negatives.T, **exact), axis=-1)
-  logits = jnp.dot(query, negatives.T, **exact) / temperature
-  own = jnp.take_along_axis(logits, nearest[:, None], axis=-1)[:, 0]
-  return jax.nn.logsumexp(logits, axis=-1) - own
+  def nearest(
+    encoder: Encoder,
+    params: Any,
+    stats: Any,
+    anchors: Anchors,
+    negatives: jax.Array,
+    recipe: Recipe,
+  ) -> Any:
+    likeness = jnp.dot(anchors.keys, negatives.T, precision=lax.Precision.HIGHEST)
+    found = anchors._replace(keys=negatives[jnp.argmax(likeness, axis=-1)])
+    return loss(encoder, params, stats, found, negatives, recipe)
+
+  return nearest
+
+
+def queued_info_nce(
+  query: jax.Array, key: jax.Array, negative: jax.Array, *, temperature: float
+) -> jax.Array:
+  """As `losses.info_nce`, for keys that are negatives already, [B] float32."""
+  return jax.nn.logsumexp(negative, axis=-1) - jnp.sum(query * key, -1) / temperature
 
 
 SELECTIONS = {
@@ -110,15 +123,17 @@ SELECTIONS = {
   "same_label": SameLabelPositives,
   "centred": CentredSelection,
 }
-LOSSES = {"nnclr": nearest_key_loss}
 
 
 def replace(arm: str) -> None:
   """Puts an arm in the place of what a run takes otherwise."""
   if arm in SELECTIONS:
     experiment.Selection = SELECTIONS[arm]
+  elif arm == "nnclr":
+    step.clim_loss = with_nearest_keys(step.clim_loss)
+    losses.info_nce = queued_info_nce
   else:
-    losses.info_nce = LOSSES[arm]
+    raise SystemExit(f"no arm {arm!r}; there are {', '.join([*SELECTIONS, 'nnclr'])}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from benchmarks import ablation, ablation_arms, ablation_data, ablation_grid
 from clim_jax import sharding
 from clim_jax.experiment import keys
 from clim_jax.experiment.configuration import load
+from clim_jax.method import losses
+from clim_jax.method.objective import Anchors
 
 CELLS = list(ablation_grid.cells())
 DIGITS = [cell for cell in CELLS if cell.name.startswith("digits/center_wise/seed=")]
@@ -42,8 +44,7 @@ def test_every_arm_is_on_the_digits_and_each_differs():
 
 
 def test_arms_of_science_are_those_that_a_process_can_put_in_place():
-  known = {*ablation_arms.SELECTIONS, *ablation_arms.LOSSES}
-  assert known == set(ablation_grid.SCIENCE)
+  assert {*ablation_arms.SELECTIONS, "nnclr"} == set(ablation_grid.SCIENCE)
 
 
 def finish(workdir, step=4):
@@ -167,13 +168,20 @@ def test_centred_features_have_no_mean_and_padding_has_no_part_in_it():
   np.testing.assert_array_equal(np.sort(found.rows.neighbours), np.sort(order))
 
 
-def test_the_nearest_key_is_the_positive_and_the_queue_the_denominator():
+def test_the_nearest_key_of_the_queue_takes_the_place_of_the_anchors_own():
   rng = np.random.default_rng(0)
-  query, key, negatives = (
-    rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 3, 8)
-  )
-  found = ablation_arms.nearest_key_loss(query, key, negatives, temperature=0.5)
-  logits = np.float64(query) @ np.float64(negatives).T / 0.5
-  nearest = np.argmax(np.float64(key) @ negatives.T, axis=1)
-  expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(3), nearest]
+  query, keys, queue = (np.float32(rng.normal(size=(n, 5))) for n in (3, 3, 8))
+  anchors = Anchors((), (), (), jnp.asarray(keys), None, np.zeros(3, bool))
+
+  def loss(encoder, params, stats, anchors, negatives, recipe):
+    logits = losses.negative_logits(query, negatives, temperature=0.5)
+    found = ablation_arms.queued_info_nce(query, anchors.keys, logits, temperature=0.5)
+    return found, anchors.keys
+
+  by_nearest = ablation_arms.with_nearest_keys(loss)
+  found, nearest = by_nearest(None, None, None, anchors, jnp.asarray(queue), None)
+  ids = np.argmax(np.float64(keys) @ queue.T, axis=1)
+  np.testing.assert_array_equal(nearest, queue[ids])
+  logits = np.float64(query) @ np.float64(queue).T / 0.5
+  expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(3), ids]
   np.testing.assert_allclose(found, expected, rtol=1e-5)
