@@ -177,7 +177,6 @@ def test_a_folder_is_pretrained_on(tmp_path):
   run = clim_jax.pretrain(str(folder), config=tiny(), out=tmp_path / "run", epochs=1)
   saved = json.loads((run / "config.json").read_text())
   assert (saved["data"]["source"], saved["data"]["path"]) == ("folder", str(folder))
-  assert clim_jax.load(run).embed(folder).shape[0] == 16
 
 
 def test_an_export_is_written(run, tmp_path):

@@ -110,6 +110,8 @@ def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
     ("--config.moco.symmetric False", "Write --config.moco.symmetric=False"),
     ("--distributed false", "Write --distributed=false"),
     ("--config.epochs", "--config.epochs=VALUE"),
+    ("--config.name --workdir=x", "--config.name=VALUE"),
+    ("--workdir --config=digits", "--workdir=DIR"),
     ("--config.epoch=5", "nearest is epochs"),
     ("--config.epochs=five", "a whole number"),
     ("--config=digit", "mean digits"),

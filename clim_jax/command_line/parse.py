@@ -65,7 +65,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     if not equals and isinstance(keys.BASE[key], bool):
       text = "True"
     elif not equals:
-      if not rest:
+      if not rest or rest[0].startswith("--"):
         raise ConfigError(f"--config.{key} needs a value: --config.{key}=VALUE")
       text = rest.pop(0)
     said[key] = text
@@ -110,6 +110,8 @@ def _take_mode(mode: str | None, words: list[str], arguments: Sequence[str]) -> 
 def _check_flags(mode: str, values: dict[str, Any]) -> None:
   for name, value in values.items():
     modes = modes_of(name)
+    if str(value).startswith("--"):  # the next flag
+      raise ConfigError(f"--{name} needs a value: {example(name)}")
     if modes and mode not in modes and value is not None:
       raise ConfigError(f"--{name} is for {' and '.join(modes)}, not for {mode}")
   needs = MODES[mode].needs
