@@ -1,6 +1,6 @@
 """CLIM on ImageNet by one host with eight H100 or H200.
 
-XLA_CLIENT_MEM_FRACTION=0.95 python main.py --config=configs/pods/h100_8.py \
+XLA_CLIENT_MEM_FRACTION=0.95 python main.py --config=pods/h100_8 \
   --config.data.path=/data/imagenet --workdir=/runs/clim
 
 128 anchors a card. Rate and warm-up are for 1,024 anchors a step, by the linear rule;

@@ -1,7 +1,7 @@
 """CLIM on ImageNet by a v4-32: 16 chips of 32 GiB, 4 hosts.
 
 On every host:
-python main.py --config=configs/pods/v4_32.py --distributed \
+python main.py --config=pods/v4_32 --distributed \
   --config.data.path=/data/imagenet --workdir=gs://BUCKET/clim
 
 64 anchors a chip. Rate and warm-up are for 1,024 anchors a step, by the linear rule;

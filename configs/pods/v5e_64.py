@@ -1,7 +1,7 @@
 """CLIM on ImageNet by a v5e-64: 64 chips of 16 GiB, 16 hosts.
 
 On every host:
-python main.py --config=configs/pods/v5e_64.py --distributed \
+python main.py --config=pods/v5e_64 --distributed \
   --config.data.path=/data/imagenet --workdir=gs://BUCKET/clim
 
 32 anchors a chip, which the compiled step makes better use of than 64

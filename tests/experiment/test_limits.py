@@ -5,6 +5,7 @@ import pytest
 from clim_jax.configs import (
   base,
   cifar10,
+  cifar10_moco_demo,
   clim_imagenet,
   imagenette,
   moco_v2_imagenet,
@@ -123,7 +124,10 @@ def test_the_base_config_passes():
 @pytest.mark.parametrize("devices", [1, 2, 4, 8, 16, 32, 64])
 @pytest.mark.parametrize(
   "module",
-  [cifar10, imagenette, moco_v2_imagenet, moco_v2_multires_imagenet, clim_imagenet],
+  [
+    *(cifar10, cifar10_moco_demo, imagenette),
+    *(moco_v2_imagenet, moco_v2_multires_imagenet, clim_imagenet),
+  ],
 )
 def test_every_config_runs_on_any_common_number_of_devices(module, devices):
   config = limits.with_groups(module.get_config(), devices=devices)
