@@ -22,8 +22,11 @@ BY_XLA = Operations(convolution.convolve, norm.row_sums, pooling.max_pool)
 FOR_CPU = Operations(
   cpu_convolution.convolve, sums.row_sums, pooling.gathering_max_pool
 )
+# A GPU that is to compute the same bits twice (--xla_gpu_deterministic_ops) refuses to
+# scatter, as XLA's gradient of max-pooling does.
+FOR_GPU = BY_XLA._replace(max_pool=pooling.gathering_max_pool)
 
 
 def operations_for(platform: str) -> Operations:
   """Those for devices of a platform: "cpu", "gpu" or "tpu"."""
-  return FOR_CPU if platform == "cpu" else BY_XLA
+  return {"cpu": FOR_CPU, "gpu": FOR_GPU}.get(platform, BY_XLA)

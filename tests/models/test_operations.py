@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clim_jax.models.encoder import Encoder
-from clim_jax.models.operations import BY_XLA, FOR_CPU, operations_for
+from clim_jax.models.operations import BY_XLA, FOR_CPU, FOR_GPU, operations_for
 
 
 def _encoder(operations):
@@ -34,10 +34,19 @@ def _gradient(operations, variables, images):
   return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
 
-def test_a_cpu_alone_has_operations_of_its_own():
-  assert operations_for("cpu") == FOR_CPU
-  assert {operations_for(name) for name in ("gpu", "tpu")} == {BY_XLA}
+def test_a_platform_has_operations_of_its_own():
+  for name, operations in (("cpu", FOR_CPU), ("gpu", FOR_GPU), ("tpu", BY_XLA)):
+    assert operations_for(name) == operations
   assert all(a is not b for a, b in zip(BY_XLA, FOR_CPU, strict=True))
+
+
+@pytest.mark.parametrize(("operations", "scatters"), [(BY_XLA, True), (FOR_GPU, False)])
+def test_on_a_gpu_no_gradient_is_scattered(operations, scatters):
+  images = jnp.zeros((4, 16, 16, 3))
+  variables = _encoder(operations).init(jax.random.key(0), images, train=False)
+  traced = jax.jit(lambda v: _gradient(operations, v, images)).trace(variables)
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  assert ("scatter" in text) == scatters
 
 
 def test_a_network_its_gradient_and_statistics_are_the_same_by_all():
@@ -50,7 +59,9 @@ def test_a_network_its_gradient_and_statistics_are_the_same_by_all():
     np.testing.assert_allclose(found, expected, atol=2e-4 * scale)
 
 
-@pytest.mark.parametrize("operations", [BY_XLA, FOR_CPU], ids=["xla", "cpu"])
+@pytest.mark.parametrize(
+  "operations", [BY_XLA, FOR_CPU, FOR_GPU], ids=["xla", "cpu", "gpu"]
+)
 def test_no_program_carries_the_branches_of_other_platforms(operations):
   images = jnp.zeros((4, 16, 16, 3))
   encoder = _encoder(operations)
