@@ -15,6 +15,7 @@ def _mesh_of(platform):
   return types.SimpleNamespace(devices=types.SimpleNamespace(flat=[device]))
 
 
+@pytest.mark.slow  # reads the program as one jaxlib compiles it
 def test_on_a_cpu_ynn_gets_products_and_nothing_else():
   def text(function, *arrays):
     options = sharding.convolution_options(_mesh_of("cpu"))

@@ -2,13 +2,10 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import socket
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 from small_run import (
@@ -276,18 +273,14 @@ def test_two_processes_find_what_one_finds_bad_images_included(workdir, tmp_path
   expected = results(workdir, "knn")
   assert expected[0]["stamp"]["bad_images"] == 2
 
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = free.getsockname()[1]
-  environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-  command = [sys.executable, "main.py", "--mode=evaluate", f"--workdir={workdir}"]
+  command = ["main.py", "--mode=evaluate", f"--workdir={workdir}"]
   command += [f"--config.{key}={value}" for key, value in keys.items()]
-  command += ["--distributed", f"--coordinator=localhost:{port}", "--num_processes=2"]
-  processes = [
-    subprocess.Popen([*command, f"--process_id={i}"], cwd=ROOT, env=environment)
-    for i in (0, 1)
-  ]
-  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  command += ["--distributed", "--num_processes=2"]
+  processes.run_together(
+    lambda port, i: [*command, f"--coordinator=localhost:{port}", f"--process_id={i}"],
+    processes=2,
+    devices=2,
+  )
   for one, two in zip(expected, results(workdir, "knn"), strict=True):
     assert two["stamp"] == one["stamp"]
     if one["protocol"] == "knn":

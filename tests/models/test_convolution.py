@@ -66,6 +66,7 @@ def test_gradients_are_the_adjoint_of_the_sum(side, stride, size, convolve):
     assert np.sum(np.float64(gradient) * varied) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow  # compares times: the machine must be quiet
 def test_images_smaller_than_the_kernel_are_not_slower():
   # 2 × 2 should take a quarter of the time of 4 × 4; without the zeros it is eight
   # times as much.

@@ -1,19 +1,12 @@
 """The same positives however many devices and processes select them."""
 
-import os
-import pathlib
-import socket
-import subprocess
-import sys
-
 import numpy as np
+import processes
 import pytest
 import select_in_process
 import sharded
 
 from clim_jax.selection.search import exact
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _bank():
@@ -45,22 +38,12 @@ def test_positives_are_the_same_in_two_processes_of_two_devices(
   on_one_device, tmp_path
 ):
   np.save(tmp_path / "bank.npy", _bank())
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = free.getsockname()[1]
-  environment = os.environ | {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    "PYTHONPATH": str(ROOT),
-  }
-  script = ROOT / "tests" / "selection" / "select_in_process.py"
   files = [tmp_path / "bank.npy", tmp_path / "found.npz"]
-  processes = [
-    subprocess.Popen(
-      [sys.executable, script, str(port), "2", str(process), *files], env=environment
-    )
-    for process in (0, 1)
-  ]
-  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  processes.run_together(
+    lambda port, process: [select_in_process.__file__, port, 2, process, *files],
+    processes=2,
+    devices=2,
+  )
   found = list(np.load(tmp_path / "found.npz").values())
   for a, b in zip(found[:5], on_one_device, strict=True):
     np.testing.assert_array_equal(a, b)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from clim_jax.models.cpu.convolution import convolve
 from clim_jax.models.cpu.fusion import apart
@@ -13,6 +14,7 @@ def test_a_function_apart_is_the_function():
   np.testing.assert_array_equal(apart(lambda x: x.T * 2, x), x.T * 2)
 
 
+@pytest.mark.slow  # reads the program as one jaxlib compiles it
 def test_what_computes_the_operand_is_not_computed_within():
   def largest(x):
     return jnp.max(apart(lambda x: x[::2] + x[1::2], jnp.sin(x)))
@@ -24,6 +26,7 @@ def test_what_computes_the_operand_is_not_computed_within():
   assert "call(" in text
 
 
+@pytest.mark.slow  # reads the program as one jaxlib compiles it
 def test_nothing_is_fused_into_the_transposes_of_a_kernel_gradient():
   # Fused, they take several times as long; see docs/notebook/performance.md.
   rng = np.random.default_rng(0)

@@ -113,6 +113,7 @@ def test_it_pays_where_it_was_measured_to(shape, features, pays):
   assert winograd.pays(shape, features) is pays
 
 
+@pytest.mark.slow  # reads the program as one jaxlib compiles it
 def test_no_product_is_left_to_eigen():
   images, kernel = jnp.ones((64, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
 
