@@ -16,7 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import numpy as np
 import pytest
-from small_run import CLASSES, IMAGES, SIDE, TEST_IMAGES
+from small_run import CLASSES, IMAGES, SIDE, TEST_IMAGES, run, small
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -30,6 +30,14 @@ def arrays(tmp_path_factory):
 def held_out_arrays(tmp_path_factory):
   """Other images than `arrays`."""
   return _save(tmp_path_factory.mktemp("arrays") / "test.npz", TEST_IMAGES, seed=1)
+
+
+@pytest.fixture(scope="session")
+def plain_run(arrays, tmp_path_factory):
+  """The workdir of a run of plain MoCo v2, pretrained and not evaluated: "first"."""
+  workdir = tmp_path_factory.mktemp("runs") / "first"
+  run(small("base", arrays, selection__rule="none"), workdir)
+  return workdir
 
 
 def _save(path, images, *, seed):

@@ -3,8 +3,12 @@
 import json
 import pathlib
 
+import jax
+
 from clim_jax import launch
 from clim_jax.experiment import configuration
+from clim_jax.experiment.checkpoints import Checkpoints
+from clim_jax.experiment.experiment import open_experiment
 
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
@@ -52,4 +56,17 @@ def shrink_evaluation(evaluation):
 
 def run(config, workdir, mode="pretrain"):
   launch.run(config, mode, workdir)
+  return logged(workdir)
+
+
+def logged(workdir):
   return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+
+
+def restored(config, workdir):
+  """All that the newest checkpoint of a run holds."""
+  experiment = open_experiment(config)
+  checkpoints = Checkpoints(workdir / "checkpoints")
+  checkpoint = checkpoints.restore(checkpoints.newest(), experiment.init_state())
+  checkpoints.close()
+  return jax.device_get(checkpoint)

@@ -1,6 +1,7 @@
 """Features and weights that leave a run, and weights that enter one."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -20,10 +21,16 @@ from clim_jax.pretrain.pretrain import _with_weights
 from clim_jax.probes.subjects import apply
 
 
+@pytest.fixture
+def workdir(plain_run):
+  return plain_run
+
+
 @pytest.fixture(scope="module")
-def workdir(arrays, tmp_path_factory):
-  path = tmp_path_factory.mktemp("runs") / "first"
-  run(small("base", arrays, selection__rule="none"), path)
+def exported(plain_run, tmp_path_factory):
+  """That run as a file of torchvision's layout."""
+  path = tmp_path_factory.mktemp("exported") / "first.safetensors"
+  launch.run(asked(), "export", plain_run, Request("", str(path), "torchvision"))
   return path
 
 
@@ -72,13 +79,14 @@ def test_embedding_gives_features_projections_and_names(workdir, images, tmp_pat
 
 
 def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
-  workdir, images, arrays, tmp_path
+  workdir, images, tmp_path
 ):
   (images / "c0" / "00.png").write_bytes(b"no image")
   skipping = tmp_path / "skipping"
-  config = small("base", arrays, selection__rule="none", data__on_bad_image="skip")
-  config.epochs = 1
-  run(config, skipping)
+  shutil.copytree(workdir, skipping)
+  saved = json.loads((skipping / "config.json").read_text())
+  saved["data"]["on_bad_image"] = "skip"
+  (skipping / "config.json").write_text(json.dumps(saved))
   launch.run(
     asked(), "embed", skipping, Request(str(images), str(tmp_path / "out.npz"))
   )
@@ -101,9 +109,9 @@ def test_what_cannot_be_written_is_said(mode, files, message, workdir):
     launch.run(asked(), mode, workdir, files)
 
 
-def test_an_export_evaluates_as_the_run_it_came_from(workdir, arrays, tmp_path):
-  exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
+def test_an_export_evaluates_as_the_run_it_came_from(
+  workdir, exported, arrays, tmp_path
+):
   config = small("base", arrays, model__weights=str(exported))
   config.data.test_path = str(arrays)
   config.evaluation.protocols = ("knn", "linear_cached")
@@ -123,10 +131,9 @@ def test_an_export_evaluates_as_the_run_it_came_from(workdir, arrays, tmp_path):
 
 
 def test_a_projection_that_a_file_has_not_is_neither_written_nor_judged(
-  workdir, images, arrays, tmp_path
+  exported, images, arrays, tmp_path
 ):
-  exported, out = tmp_path / "first.safetensors", tmp_path / "out.npz"
-  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
+  out = tmp_path / "out.npz"
   config = small("base", arrays, model__weights=str(exported))
   launch.run(config, "embed", tmp_path, Request(str(images), str(out)))
   with np.load(out) as found:
@@ -142,9 +149,7 @@ def test_a_run_and_weights_at_once_are_refused(workdir, arrays):
     launch.run(config, "evaluate", workdir)
 
 
-def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
-  exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
+def test_pretraining_starts_from_weights(workdir, exported, arrays, tmp_path):
   config = small("base", arrays, selection__rule="none")
   config.model.weights = str(exported)
   config.optimizer.learning_rate = 0.0
@@ -168,10 +173,8 @@ def test_pretraining_starts_from_weights(workdir, arrays, tmp_path):
 
 
 def test_weights_of_another_network_are_refused_before_training(
-  workdir, arrays, tmp_path
+  exported, arrays, tmp_path
 ):
-  exported = tmp_path / "first.safetensors"
-  launch.run(asked(), "export", workdir, Request("", str(exported), "torchvision"))
   config = small("base", arrays, model__weights=str(exported), model__width=4)
   with pytest.raises(ConfigError, match=r"model\.weights.*width 2.*width 4"):
     run(config, tmp_path / "second")

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
+import jax
 import numpy as np
 import processes
 import pytest
@@ -13,7 +15,7 @@ from small_run import (
   ROOT,
   SIDE,
   TEST_IMAGES,
-  run,
+  restored,
   shrink_evaluation,
   small,
 )
@@ -30,16 +32,14 @@ from clim_jax.evaluate.task import Task
 from clim_jax.experiment import configuration
 from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.limits import PROTOCOLS
+from clim_jax.experiment.runs import open_run
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
 
 
-@pytest.fixture(scope="module")
-def workdir(arrays, tmp_path_factory):
-  """A run of plain MoCo v2, pretrained and not evaluated."""
-  path = tmp_path_factory.mktemp("runs") / "first"
-  run(small("base", arrays, selection__rule="none"), path)
-  return path
+@pytest.fixture
+def workdir(plain_run):
+  return plain_run
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def test_sides_give_a_row_each_and_a_curve(workdir, own):
 def test_sets_give_a_row_each_and_other_runs_stand_beside(
   workdir, arrays, held_out_arrays, own, tmp_path
 ):
-  other = workdir.parent / "second"
-  run(small("base", arrays, selection__rule="none"), other)
+  other = tmp_path / "second"
+  shutil.copytree(workdir, other)
   with np.load(arrays) as file:
     swapped = {"image": file["image"][::-1], "label": (file["label"] + 1) % CLASSES}
   np.savez(tmp_path / "swapped.npz", **swapped)
@@ -162,7 +162,6 @@ def test_sets_give_a_row_each_and_other_runs_stand_beside(
   found = {(row["dataset"], row["encoder"]): row["settings"] for row in rows}
   encoders = ("first", "beside", "untrained", "raw_pixels")
   assert set(found) == {(d, e) for d in ("train", "swapped") for e in encoders}
-  # The same seed and config made both runs.
   assert found["train", "first"] == found["train", "beside"]
   assert found["train", "first"] != found["swapped", "first"]
 
@@ -317,19 +316,30 @@ def test_label_lists_name_files(workdir, tmp_path):
   assert row["stamp"]["share"].endswith("list.txt")
 
 
-def test_layers_and_encoders_differ(workdir, own):
+def test_layers_differ(workdir, own):
   settings = {}
-  for layer, encoder in (
-    ("features", "query"),
-    ("embedding", "query"),
-    ("features", "key"),
-  ):
-    config = protocol("knn", own, layer=layer, encoder=encoder, references=())
+  for layer in ("features", "embedding"):
+    config = protocol("knn", own, layer=layer, references=())
     launch.run(config, "evaluate", workdir)
     (row,) = results(workdir, "knn")
     assert row["stamp"]["features"] == layer
-    settings[layer, encoder] = [setting["top1"] for setting in row["settings"]]
-  assert settings["features", "query"] != settings["embedding", "query"]
+    settings[layer] = [setting["top1"] for setting in row["settings"]]
+  assert settings["features"] != settings["embedding"]
+
+
+def test_the_encoder_asked_for_is_the_one_judged(workdir, arrays):
+  config = small("base", arrays, selection__rule="none")
+  state = restored(config, workdir).state
+  for role, other in (("query", "key"), ("key", "query")):
+    config.evaluation.encoder = role
+    judged = open_run(config, workdir, mesh(8), configuration.WHOLE_CONFIG)
+    found = jax.tree.leaves(jax.device_get(judged.subject.variables["params"]))
+    same, different = (
+      all(map(np.array_equal, found, jax.tree.leaves(getattr(state, f"{of}_params"))))
+      for of in (role, other)
+    )
+    assert same
+    assert not different
 
 
 def test_a_run_is_judged_as_its_own_config_says_unless_another_is_named(workdir, own):

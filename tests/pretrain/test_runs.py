@@ -1,37 +1,53 @@
-"""Whole small runs: every config, every arm, resuming, and evaluation anew."""
+"""Whole small runs: selecting, resuming, labels left alone, and evaluation anew."""
 
+import copy
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from small_run import IMAGES, ROOT, run, small
+from small_run import IMAGES, ROOT, logged, restored, run, small
 
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import configuration
-from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.experiment.configuration import ConfigError
-from clim_jax.experiment.experiment import open_experiment
 
 
-# ImageNet's ResNet-50 at five sides compiles for minutes; every config has the small
-# network here, and the ImageNet ones their own in the slow test below.
-@pytest.mark.parametrize(
-  "name", [path.stem for path in sorted((ROOT / "configs").glob("*.py"))]
-)
-def test_every_config_trains(name, arrays, tmp_path):
-  config = small(name, arrays)
-  records = run(config, tmp_path)
-  assert [record["step"] for record in records] == [1, 2, 3, 4]
+@pytest.fixture(scope="module")
+def center_wise(arrays, tmp_path_factory):
+  """A config that selects at epochs 1 and 3 of 4, and the run that it made."""
+  config = small("base", arrays)
+  config.epochs = 4  # of two steps
+  config.selection.refresh_epochs = 2
+  config.checkpoint.keep = 10
+  workdir = tmp_path_factory.mktemp("runs") / "center_wise"
+  run(config, workdir)
+  return config, workdir
+
+
+def test_a_run_logs_every_step_and_what_was_selected(center_wise):
+  records = logged(center_wise[1])
+  assert [record["step"] for record in records] == list(range(1, 9))
   assert all(np.isfinite(record["loss"]) for record in records)
-  selects = config.selection.rule != "none"
-  assert ("positive_share" in records[-1]) == selects
-  assert ("selection/empty_share" in records[-1]) == selects
-  assert "selection/empty_share" not in records[0]
+  assert "positive_share" not in records[1]
+  assert "selection/empty_share" not in records[1]
+  for record in records[2:]:
+    assert 0 <= record["positive_share"] <= 1
+    assert record["selection/mean_positives"] > 0
+    assert "selection/cluster_max" in record
+
+
+# Every other config has its step traced: experiment/test_experiment.py.
+def test_clim_trains_at_five_sides(arrays, tmp_path):
+  records = run(small("clim_imagenet", arrays), tmp_path)
+  assert all(np.isfinite(record["loss"]) for record in records)
+  assert "positive_share" in records[-1]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
   "name", ["moco_v2_imagenet", "moco_v2_multires_imagenet", "clim_imagenet"]
 )
@@ -42,20 +58,16 @@ def test_imagenet_configs_train_at_their_own_depth(name, arrays, tmp_path):
   assert all(np.isfinite(record["loss"]) for record in records)
 
 
-@pytest.mark.parametrize(
-  "rule", ["knn", "cluster", "cluster_closer", "knn_cluster", "center_wise"]
-)
-def test_every_selection_arm_trains(rule, arrays, tmp_path):
-  records = run(small("base", arrays, selection__rule=rule), tmp_path)
-  assert 0 <= records[-1]["positive_share"] <= 1
-  assert records[-1]["selection/mean_positives"] > 0
-  expects_clusters = rule != "knn"
-  assert ("selection/cluster_max" in records[-1]) == expects_clusters
+# The rules themselves: selection/test_positives.py.
+def test_neighbours_alone_train_without_clusters(arrays, tmp_path):
+  records = run(small("base", arrays, selection__rule="knn"), tmp_path)
+  assert records[-1]["positive_share"] == 1
+  assert records[-1]["selection/mean_positives"] == 6
+  assert "selection/cluster_max" not in records[-1]
 
 
-@pytest.mark.parametrize("mixture", ["mixup", "direct"])
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_every_mixture_trains_in_both_losses(mixture, symmetric, arrays, tmp_path):
+@pytest.mark.parametrize(("mixture", "symmetric"), [("mixup", True), ("direct", False)])
+def test_other_mixtures_train_in_either_loss(mixture, symmetric, arrays, tmp_path):
   config = small(
     "base",
     arrays,
@@ -68,26 +80,12 @@ def test_every_mixture_trains_in_both_losses(mixture, symmetric, arrays, tmp_pat
   assert records[-1]["key_momentum"] > records[0]["key_momentum"]
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
-def test_every_optimizer_trains(optimizer, arrays, tmp_path):
-  config = small(
-    "base",
-    arrays,
-    optimizer__name=optimizer,
-    optimizer__decay_all=False,
-  )
-  records = run(config, tmp_path)
-  assert np.isfinite(records[-1]["loss"])
-
-
-def restored(config, workdir, step=None):
-  """All that a checkpoint holds, by default of the newest."""
-  experiment = open_experiment(config)
-  checkpoints = Checkpoints(workdir / "checkpoints")
-  step = checkpoints.newest() if step is None else step
-  checkpoint = checkpoints.restore(step, experiment.init_state())
-  checkpoints.close()
-  return jax.device_get(checkpoint)
+def assert_same_checkpoint(config, *workdirs):
+  """The newest checkpoints hold the same, bit for bit."""
+  first, *others = (jax.tree.leaves(restored(config, path)) for path in workdirs)
+  for other in others:
+    for a, b in zip(first, other, strict=True):
+      np.testing.assert_array_equal(a, b)
 
 
 def reproducible(records):
@@ -110,48 +108,31 @@ def passes(monkeypatch):
   return counted
 
 
-def test_two_steps_then_restored_two_more_equal_four(arrays, tmp_path, passes):
-  config = small("base", arrays)
-  config.epochs = 4  # of two steps; selection at epochs 1 and, restored, 2 and 3
-  config.selection.refresh_epochs = 2
-  whole, halves = tmp_path / "whole", tmp_path / "halves"
-  config.checkpoint.keep = 10
-  whole_records = run(config, whole)
-  run(config, halves)
-  # As if the run had died after step 4, with later lines already logged.
+def test_a_run_that_died_goes_on_as_one_that_did_not(center_wise, tmp_path, passes):
+  config, whole = center_wise
+  died = tmp_path / "died"
+  shutil.copytree(whole, died)  # with lines logged after its last checkpoint
   for step in (6, 8):
-    _remove(halves / "checkpoints" / str(step))
-  passes.clear()
-  halves_records = run(config, halves)
+    shutil.rmtree(died / "checkpoints" / str(step))
+  records = run(config, died)
   assert len(passes) == 1
-  for a, b in zip(
-    jax.tree.leaves(restored(config, whole)),
-    jax.tree.leaves(restored(config, halves)),
-    strict=True,
-  ):
-    np.testing.assert_array_equal(a, b)
-  losses = [[r["loss"] for r in records] for records in (whole_records, halves_records)]
-  assert losses[0] == losses[1]
+  assert_same_checkpoint(config, whole, died)
+  assert [r["loss"] for r in records] == [r["loss"] for r in logged(whole)]
   # From the refresh at epoch 3 on also what was selected.
-  assert reproducible(whole_records[6:]) == reproducible(halves_records[6:])
+  assert reproducible(records[6:]) == reproducible(logged(whole)[6:])
 
 
-def _remove(path):
-  for child in path.iterdir():
-    _remove(child) if child.is_dir() else child.unlink()
-  path.rmdir()
-
-
-def test_resuming_with_another_config_names_the_keys(arrays, tmp_path):
+def test_resuming_with_another_config_names_the_keys(plain_run, arrays, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(plain_run, workdir)
   config = small("base", arrays, selection__rule="none")
-  run(config, tmp_path)
   config.moco.temperature = 0.5
   config.selection.num_neighbours = 5
   with pytest.raises(ConfigError, match=r"(?s)0\.2 → 0\.5.*num_neighbours: 6 → 5"):
-    run(config, tmp_path)
+    run(config, workdir)
   config = small("base", arrays, selection__rule="none")
   config.log.every_steps = 3
-  run(config, tmp_path)  # what does not shape training may change
+  run(config, workdir)  # what does not shape training may change
 
 
 def test_evaluation_restores_a_step_and_reproduces_the_figures(
@@ -200,63 +181,55 @@ def test_evaluating_an_empty_workdir_is_refused(tmp_path):
     launch.run(config, "evaluate", tmp_path)
 
 
-def test_labels_never_reach_pretraining(arrays, tmp_path):
-  config = small("base", arrays)
-  run(config, tmp_path / "labelled")
+def test_labels_never_reach_pretraining(center_wise, arrays, tmp_path):
+  config, labelled = center_wise
   with np.load(arrays) as file:
     np.savez(tmp_path / "unlabelled.npz", image=file["image"])
-  unlabelled = small("base", tmp_path / "unlabelled.npz")
-  records = run(unlabelled, tmp_path / "unlabelled")
+  unlabelled, workdir = copy.deepcopy(config), tmp_path / "unlabelled"
+  unlabelled.data.path = str(tmp_path / "unlabelled.npz")
+  records = run(unlabelled, workdir)
   assert "selection/knn_precision" not in records[-1]
-  assert not (tmp_path / "unlabelled" / "evaluation.json").exists()
-  for a, b in zip(
-    jax.tree.leaves(restored(config, tmp_path / "labelled")),
-    jax.tree.leaves(restored(unlabelled, tmp_path / "unlabelled")),
-    strict=True,
-  ):
-    np.testing.assert_array_equal(a, b)
+  assert not (workdir / "evaluation.json").exists()
+  assert_same_checkpoint(config, labelled, workdir)
 
 
-def test_shuffled_labels_change_no_bit_of_the_pretrained_parameters(arrays, tmp_path):
+def test_shuffled_labels_change_no_bit_of_the_pretrained_parameters(
+  center_wise, arrays, tmp_path
+):
   # Everything that reads labels is switched on: figures, probes, evaluation.
+  config, own = center_wise
+  path, workdir = str(tmp_path / "shuffled.npz"), tmp_path / "shuffled"
   with np.load(arrays) as file:
     shuffled = np.random.default_rng(5).permutation(file["label"])
-    np.savez(tmp_path / "shuffled.npz", image=file["image"], label=shuffled)
-  states, records = [], []
-  for name, path in (("own", arrays), ("other", tmp_path / "shuffled.npz")):
-    config = small("base", path, selection__label_figures=True)
-    config.data.test_path = str(path)
-    config.online.every_epochs = 1
-    config.evaluation.protocols = ("knn",)
-    records.append(run(config, tmp_path / name))
-    states.append(restored(config, tmp_path / name))
-  for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-    np.testing.assert_array_equal(a, b)
-  figures = [r[-1]["selection/knn_precision"] for r in records]
-  assert figures[0] != figures[1]  # the labels did reach what is about labels
+    np.savez(path, image=file["image"], label=shuffled)
+  other = copy.deepcopy(config)
+  other.data.update(path=path, test_path=path)
+  other.online.every_epochs = 1
+  other.evaluation.protocols = ("knn",)
+  records = run(other, workdir)
+  assert_same_checkpoint(config, own, workdir)
+  # The labels did reach what is about labels.
+  figure = "selection/knn_precision"
+  assert records[-1][figure] != logged(own)[-1][figure]
 
 
 def test_online_probes_are_logged_by_that_name_and_change_nothing(
-  arrays, held_out_arrays, tmp_path
+  plain_run, arrays, held_out_arrays, tmp_path
 ):
-  states, records = [], []
-  for every in (0, 1):
-    config = small("base", arrays, selection__rule="none", online__every_epochs=every)
-    config.data.test_path = str(held_out_arrays)
-    config.online.neighbours = 5
-    config.evaluation.update(protocols=("knn",), references=())
-    config.evaluation.knn.update(neighbours=(5,), temperatures=(0.1,))
-    records.append(run(config, tmp_path / str(every)))
-    states.append(restored(config, tmp_path / str(every)))
-  for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-    np.testing.assert_array_equal(a, b)
-  assert not any(key.startswith("online/") for r in records[0] for key in r)
-  probed = {r["step"]: r["online/epoch"] for r in records[1] if "online/epoch" in r}
+  config = small("base", arrays, selection__rule="none", online__every_epochs=1)
+  config.data.test_path = str(held_out_arrays)
+  config.online.neighbours = 5
+  config.evaluation.update(protocols=("knn",), references=())
+  config.evaluation.knn.update(neighbours=(5,), temperatures=(0.1,))
+  records = run(config, tmp_path)
+  assert_same_checkpoint(config, plain_run, tmp_path)
+  assert not any(key.startswith("online/") for r in logged(plain_run) for key in r)
+  probed = {r["step"]: r["online/epoch"] for r in records if "online/epoch" in r}
   assert probed == {2: 1, 4: 2}
   # With all images and the same k and temperature they are what an evaluation finds.
-  (row,) = json.loads((tmp_path / "1" / "evaluation.json").read_text())["results"]
-  assert records[1][-1]["online/knn_top1"] == row["top1"]
-  assert 0 <= records[1][-1]["online/linear_top1"] <= 1
+  (row,) = json.loads((tmp_path / "evaluation.json").read_text())["results"]
+  assert records[-1]["online/knn_top1"] == row["top1"]
+  assert 0 <= records[-1]["online/linear_top1"] <= 1
 
 
 def test_a_diverged_loss_stops_the_run_and_says_what_to_do(arrays, tmp_path):

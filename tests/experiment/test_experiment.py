@@ -1,0 +1,97 @@
+"""A config's objects are those that its values say."""
+
+import jax
+import numpy as np
+import pytest
+from small_run import IMAGES, ROOT, small
+
+from clim_jax.data.pipeline import train_batches
+from clim_jax.experiment.experiment import open_experiment
+from clim_jax.method import optim
+from clim_jax.selection.positives import Positives
+
+# Those of pods differ from clim_imagenet's in what `small` shrinks.
+NAMES = [path.stem for path in sorted((ROOT / "configs").glob("*.py"))]
+
+
+def _traced_step(experiment):
+  """Shapes of a state before and after a step with positives, and of its metrics."""
+  itself = np.arange(IMAGES, dtype=np.int32)
+  positives = None
+  if experiment.config.selection.rule != "none":
+    positives = Positives(itself[::-1], itself.astype(np.int64), np.ones_like(itself))
+  batch = next(
+    train_batches(
+      experiment.train,
+      experiment.stream,
+      experiment.view_plan,
+      first_step=0,
+      last_step=1,
+      positives=positives,
+      rows=slice(0, experiment.config.batch_size),
+    )
+  )
+  before = jax.eval_shape(experiment.init_state)
+  return before, *jax.eval_shape(experiment.train_step(), before, batch)
+
+
+def _assert_fits(before, after, metrics):
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), after
+  )
+  assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_step_of_every_config_takes_its_batches(name, arrays):
+  experiment = open_experiment(small(name, arrays))
+  before, after, metrics = _traced_step(experiment)
+  _assert_fits(before, after, metrics)
+  selects = experiment.config.selection.rule != "none"
+  assert ("positive_share" in metrics) == selects
+
+
+# The other pairs train: test_runs.py.
+@pytest.mark.parametrize(
+  ("mixture", "symmetric"), [("cutmix", True), ("mixup", False), ("direct", True)]
+)
+def test_the_step_of_every_mixture_takes_its_batches(mixture, symmetric, arrays):
+  changes = {"mixture__kind": mixture, "moco__symmetric": symmetric}
+  _assert_fits(*_traced_step(open_experiment(small("base", arrays, **changes))))
+
+
+def test_the_rate_is_scaled_with_the_batch_and_warmed_up_in_epochs(arrays):
+  config = small("base", arrays)
+  config.epochs = 6  # of two steps
+  config.optimizer.update(learning_rate=3.2, warmup_epochs=2.0)
+  rate = open_experiment(config).learning_rate
+  peak = 3.2 * 16 / 256
+  found = [float(rate(step)) for step in (0, 2, 4, 8, 12)]
+  np.testing.assert_allclose(found, [0, peak / 2, peak, peak / 2, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_the_optimizer_has_the_values_of_the_config(name, arrays):
+  config = small("base", arrays)
+  values = {"momentum": 0.7, "weight_decay": 0.03, "decay_all": False}
+  values |= {"b1": 0.6, "b2": 0.8}
+  config.optimizer.update(values, name=name)
+  experiment = open_experiment(config)
+  params = {"kernel": np.float32([[1, -2]]), "scale": np.float32([3, 0.5])}
+  gradients = jax.tree.map(np.cos, params)
+  found, expected = (
+    _updates(optimizer, gradients, params)
+    for optimizer in (
+      experiment.optimizer,
+      optim.make_optimizer(name, experiment.learning_rate, **values),
+    )
+  )
+  for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def _updates(optimizer, gradients, params):
+  """Of two steps."""
+  state = optimizer.init(params)
+  _, state = optimizer.update(gradients, state, params)
+  return optimizer.update(gradients, state, params)[0]
