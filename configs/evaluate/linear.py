@@ -2,8 +2,8 @@
 
 python main.py evaluate --config=evaluate/linear --workdir=DIR
 
-MoCo's own setting is --config.evaluation.linear.learning_rates='(30.0,)' and
---config.evaluation.linear.weight_decays='(0.0,)'; then nothing is held out.
+MoCo's own setting is --config.evaluation.linear.learning_rates=30.0 and
+--config.evaluation.linear.weight_decays=0.0; then nothing is held out.
 
 Takes 38 s for the default run, on two CPU cores (docs/notebook/evaluation.md).
 """

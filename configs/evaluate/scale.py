@@ -1,7 +1,7 @@
 """Robustness to scale: the same encoder shown images at several sides.
 
 python main.py evaluate --config=evaluate/scale --workdir=CLIM_RUN \
-  --config.evaluation.compare="('MOCO_RUN',)"
+  --config.evaluation.compare=MOCO_RUN
 
 The probe is trained and tested at each side. Writes a table and a curve.
 
