@@ -98,6 +98,14 @@ def test_configs_named_exist(page):
 
 
 @pytest.mark.parametrize("config", [c for c in CONFIGS if c.stem != "base"], ids=name)
+def test_config_is_listed(config):
+  page = "evaluation" if config.parent.name == "evaluate" else "configs"
+  folder = ROOT / "configs" / ("evaluate" if page == "evaluation" else "")
+  short = config.relative_to(folder).with_suffix("")
+  assert f"`{short}`" in (ROOT / "docs" / f"{page}.md").read_text()
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if c.stem != "base"], ids=name)
 def test_config_says_its_command(config):
   short = config.relative_to(ROOT / "configs").with_suffix("")
   text = config.read_text().split('"""')[1]
