@@ -8,6 +8,7 @@ import pytest
 
 from clim_jax import launch
 from clim_jax.command_line.key_list import key_list
+from clim_jax.command_line.pages import page
 from clim_jax.command_line.parse import parse
 from clim_jax.command_line.table import FLAGS, MODES
 from clim_jax.experiment import keys
@@ -63,14 +64,28 @@ def test_keys_are_those_of_base_each_with_its_default():
 
 
 def test_keys_of_a_section_come_with_their_comments():
-  page = key_list("moco")
-  assert "moco.momentum " in page
-  assert "# of the key encoder's moving average" in page
-  assert "selection." not in page
+  listed = key_list("moco")
+  assert "moco.momentum " in listed
+  assert "# of the key encoder's moving average" in listed
+  assert "selection." not in listed
   assert "# none | knn |" in key_list("selection.rule")
   assert "moco.temperature" in key_list("--config.moco.temp")
   with pytest.raises(ConfigError, match=r"'zzz'; the nearest is"):
     key_list("zzz")
+
+
+@pytest.mark.parametrize(
+  ("line", "count"),
+  [
+    ("--keys", len(keys.BASE)),
+    ("--keys --workdir=x", len(keys.BASE)),
+    ("--keys=moco", 5),
+    ("evaluate --keys moco", 5),
+  ],
+)
+def test_keys_may_be_asked_for_among_other_words(line, count):
+  lines = page(line.split()).splitlines()
+  assert len([x for x in lines if not x.lstrip().startswith("#")]) == count
 
 
 def test_a_page_may_be_read_in_part():

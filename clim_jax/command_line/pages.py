@@ -24,7 +24,8 @@ def page(arguments: Sequence[str]) -> str | None:
     if name == "--version":
       return clim_jax.__version__
     if name in ("--keys", "-keys"):
-      return key_list(text if equals else following)
+      is_prefix = not equals and not following.startswith("-")
+      return key_list(following if is_prefix else text)
   return None
 
 
