@@ -23,6 +23,7 @@ from clim_jax.pretrain.counted_step import CountedStep
 from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.pretrain.reports import Reports
 from clim_jax.selection.positives import Positives
+from clim_jax.selection.rank import rank_me
 
 # Steps under way when the devices are given one more: else the host would run ahead to
 # the next log, with a batch in their memory for every step.
@@ -84,6 +85,9 @@ class Loop:
       epoch=epoch,
       labels=train_labels(self._experiment),
       previous=now.positives,
+    )
+    figures["rank_me"] = rank_me(
+      self._experiment.mesh, bank, self._experiment.train.num_images
     )
     figures["seconds"] = time.perf_counter() - started
     self._reports.selection(epoch, figures, is_first=now.positives is None)
