@@ -11,15 +11,15 @@ from clim_jax.experiment import configuration
 from clim_jax.pretrain.learning import Learning, chance_loss, findings_of, symptoms
 
 RUN = {"epochs": 40, "batch_size": 64, "queue_size": 1024, "temperature": 0.1}
-STEPS, WARMUP = 1000, 100
+STEPS = 1000
 
 
-def records(loss, accuracy, *, spread=0.8, until=STEPS, steps=STEPS):
+def records(loss, accuracy, *, spread=0.8, until=STEPS, warmup=100):
   """Curves through (share of the run, value) points, logged every 20 steps."""
   out = []
   for step in range(20, until + 1, 20):
-    share = step / steps
-    rate = min(step / WARMUP, 0.5 * (1 + math.cos(math.pi * share)))
+    share = step / STEPS
+    rate = min(step / warmup, 0.5 * (1 + math.cos(math.pi * share)))
     out.append(
       {
         "step": step,
@@ -53,6 +53,11 @@ def test_a_loss_that_rises_while_the_rate_falls_is_told_before_the_end():
   assert "fell to 5.1" in found["rising"]
   assert "optimizer.learning_rate" in found["rising"]
   assert "1000 steps" in found["few_steps"]
+
+
+def test_a_loss_that_rises_with_the_rate_may_fall_with_it_again():
+  curve = records(*PHOTOGRAPHS, until=400, warmup=2000)
+  assert not symptoms(curve, **RUN)
 
 
 def test_a_run_that_learns_is_left_in_peace_at_every_step():
