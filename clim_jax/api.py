@@ -29,6 +29,7 @@ from clim_jax.experiment.experiment import evaluation_crop
 from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.models.resnet import feature_dim
+from clim_jax.whole import written_whole
 
 PathLike = str | os.PathLike
 _CONFIG_FOR = {"digits": "digits", "folder": "imagenette", "npz": "cifar10"}
@@ -300,7 +301,7 @@ def _keep(images: Any, labels: Any, run: epath.Path) -> str:
     arrays["label"] = source.known_labels
   if not path.exists():
     run.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with written_whole(path) as beside, beside.open("wb") as file:
       np.savez(file, **arrays)
     return str(path)
   kept = read_npz(str(path))

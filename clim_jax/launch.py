@@ -110,11 +110,11 @@ def _pretrain(
         "the same values:\n  " + "\n  ".join(changed)
       )
   experiment = open_experiment(config)
+  multihost_utils.sync_global_devices("read")  # before process 0 writes
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     configuration.save(config, saved)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices("workdir")
+  multihost_utils.sync_global_devices("written")
   _introduce(experiment, workdir, console)
   state = pretrain(experiment, workdir, console)
   role = config.evaluation.encoder

@@ -20,7 +20,7 @@ FLOORS = [
   "weights",
   "augment",
   "models",
-  "sharding rng memory devices",
+  "sharding rng memory devices whole",
 ]
 FLOOR_OF = {room: -i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
 LOWEST_WITH_CONFIG = "configs"

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from clim_jax.evaluate.results import Result
+from clim_jax.whole import written_whole
 
 
 def draw_curves(results: list[Result], names: dict[str, str], path: epath.Path) -> bool:
@@ -42,6 +43,6 @@ def draw_curves(results: list[Result], names: dict[str, str], path: epath.Path) 
     axis.grid(alpha=0.3)
   axes[0].set_ylabel("top-1 accuracy")
   figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-  with path.open("wb") as file:
+  with written_whole(path) as beside, beside.open("wb") as file:
     figure.savefig(file, format="png", dpi=120)
   return True

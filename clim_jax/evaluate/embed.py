@@ -15,6 +15,7 @@ from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import evaluation_crop
 from clim_jax.experiment.runs import Trained
 from clim_jax.models.resnet import feature_dim
+from clim_jax.whole import written_whole
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -80,7 +81,7 @@ def _write(
   output: epath.Path, files: list[str], columns: dict[str, np.ndarray]
 ) -> None:
   output.parent.mkdir(parents=True, exist_ok=True)
-  with output.open("wb") as file:
+  with written_whole(output) as beside, beside.open("wb") as file:
     if output.suffix == ".npz":
       np.savez(file, files=np.array(files), **columns)
       return

@@ -19,6 +19,7 @@ from clim_jax.experiment.cautions import warn
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.probes.subjects import REFERENCES
+from clim_jax.whole import written_whole
 
 
 def judge(
@@ -62,7 +63,8 @@ def judge(
     if jax.process_index() == 0:
       workdir.mkdir(parents=True, exist_ok=True)
       text = results.to_json(found, encoders=encoders, warnings=told)
-      (workdir / f"{name}.json").write_text(text)
+      with written_whole(workdir / f"{name}.json") as beside:
+        beside.write_text(text)
   if not found:
     counts = tuple(config.evaluation.few_label.counts)
     raise ConfigError(

@@ -15,6 +15,7 @@ from clim_jax.configs import base
 from clim_jax.experiment import keys
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.keys import flatten
+from clim_jax.whole import written_whole
 
 # Keys that may change between the sessions of one run: they do not shape training.
 _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
@@ -83,7 +84,12 @@ class Overrides(NamedTuple):
 
 
 def save(config: ConfigDict, path: epath.Path) -> None:
-  path.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+  """Writes it, unless the file says the same already."""
+  text = json.dumps(config.to_dict(), indent=2) + "\n"
+  if path.exists() and path.read_text() == text:
+    return
+  with written_whole(path) as beside:
+    beside.write_text(text)
 
 
 def differences(config: ConfigDict, path: epath.Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Whether a run learns, told from its records, with the keys to change if not."""
 
-import json
 import math
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from clim_jax.pretrain.logs import Record
+from clim_jax.pretrain.logs import Record, read_records
 
 _EARLY = 0.25  # share of the run in which nothing is told: much still changes there
 _LOOKS = 100  # at the records, in a run
@@ -95,9 +94,8 @@ def _smooth(values: Sequence[float], window: int) -> np.ndarray:
 
 def findings_of(workdir: epath.Path, config: ConfigDict) -> list[str]:
   """The symptoms that the log of a run shows; none without a log."""
-  path = workdir / "metrics.jsonl"
-  lines = path.read_text().splitlines() if path.exists() else []
-  return list(_symptoms([json.loads(line) for line in lines], config).values())
+  records = read_records(workdir / "metrics.jsonl").readable
+  return list(_symptoms(records, config).values())
 
 
 def _symptoms(records: Sequence[Record], config: ConfigDict) -> dict[str, str]:

@@ -46,6 +46,11 @@ def pretrain(
     epochs=config.epochs,
     chance_loss=chance_loss(config.moco.queue_size),
   )
+  if log is not None and log.unreadable:
+    progress.warn(
+      f"metrics.jsonl: {log.unreadable} lines could not be read, as a process leaves "
+      "the last one when it is killed, and are dropped"
+    )
   with progress:
     reports = Reports(
       experiment, log, progress, checkpoints.newest, first_step=first_step

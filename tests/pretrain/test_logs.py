@@ -1,0 +1,52 @@
+"""The log of a run that died has each step once, whatever was half written."""
+
+import json
+import time
+
+import pytest
+from etils import epath
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
+  EventAccumulator,
+)
+from tensorboard.util.tensor_util import make_ndarray
+
+from clim_jax.pretrain.logs import MetricLog, read_records
+
+
+def session(workdir, first, last, *, resume_step, tensorboard=False):
+  log = MetricLog(epath.Path(workdir), resume_step=resume_step, tensorboard=tensorboard)
+  for step in range(first, last + 1):
+    log.write(step, {"loss": first + step / 100})
+  log.close()
+  return log
+
+
+def logged_steps(workdir):
+  return [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+
+
+@pytest.mark.parametrize(
+  "rest",
+  [b'{"step": 4, "lo', b"\x00\x00\x00", b'{"step": null}\n', b"[4]\n", b"\xff\xfe\n"],
+)
+def test_a_line_that_cannot_be_read_is_dropped_and_counted(rest, tmp_path):
+  session(tmp_path, 1, 3, resume_step=0)
+  with (tmp_path / "metrics.jsonl").open("ab") as file:
+    file.write(rest)
+  assert read_records(epath.Path(tmp_path / "metrics.jsonl")).unreadable == 1
+  log = session(tmp_path, 4, 5, resume_step=3)
+  assert log.unreadable == 1
+  assert logged_steps(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_steps_beyond_the_checkpoint_do_not_double(tmp_path):
+  session(tmp_path, 1, 5, resume_step=0, tensorboard=True)
+  time.sleep(1.1)  # TensorBoard reads files in the order of the seconds in their names
+  session(tmp_path, 4, 6, resume_step=3, tensorboard=True)
+  assert logged_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
+  events = EventAccumulator(str(tmp_path)).Reload()
+  shown = [
+    (event.step, round(float(make_ndarray(event.tensor_proto)), 2))
+    for event in events.Tensors("loss")
+  ]
+  assert shown == [(1, 1.01), (2, 1.02), (3, 1.03), (4, 4.04), (5, 4.05), (6, 4.06)]
