@@ -44,7 +44,15 @@ def mesh():
   return tpu_programs.topology_mesh("v5e:2x2")
 
 
-@pytest.mark.parametrize("rule", ["none", "center_wise"])
+_AT_NIGHT = pytest.mark.slow
+
+
+def _others_at_night(first, *others):
+  """Of each kind of program one compiles at every run."""
+  return [first, *(pytest.param(other, marks=_AT_NIGHT) for other in others)]
+
+
+@pytest.mark.parametrize("rule", _others_at_night("center_wise", "none"))
 def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   config = smoke.get_config()
   config.selection.rule = rule
@@ -75,6 +83,7 @@ def test_the_step_of_a_pod_fits_its_chips(module, topology):
   assert tpu_programs.memory_bytes(compiled) < chip.memory
 
 
+@_AT_NIGHT
 def test_what_a_step_costs_can_be_read_for_the_newest_chip():
   mesh = tpu_programs.topology_mesh(tpu_programs.TOPOLOGIES[-1])
   lowered = tpu_programs.lower_step(smoke.get_config(), mesh, 4)
@@ -82,7 +91,7 @@ def test_what_a_step_costs_can_be_read_for_the_newest_chip():
   assert min(cost.flops, cost.hbm_bytes, cost.collective_bytes) > 0
 
 
-@pytest.mark.parametrize("scoring", SCORINGS)
+@pytest.mark.parametrize("scoring", _others_at_night(*SCORINGS))
 def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
   search = tpu_programs.lower_neighbours(
     mesh, images=4000, dim=64, num_neighbours=10, scoring=scoring
@@ -90,6 +99,7 @@ def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
   assert "collective-permute" in search.compile().as_text()
 
 
+@_AT_NIGHT
 def test_k_means_compiles(mesh):
   compiled = tpu_programs.lower_kmeans(
     mesh, images=4000, dim=64, num_centers=20, iterations=3
@@ -97,7 +107,9 @@ def test_k_means_compiles(mesh):
   assert tpu_programs.cost_of(compiled).collective_bytes > 0
 
 
-@pytest.mark.parametrize("topology", ["v2:2x2x1", "v3:2x2x1", *tpu_programs.TOPOLOGIES])
+@pytest.mark.parametrize(
+  "topology", _others_at_night("v2:2x2x1", "v3:2x2x1", *tpu_programs.TOPOLOGIES)
+)
 def test_augmentation_is_one_kernel_on_every_generation(topology):
   mesh = tpu_programs.topology_mesh(topology)
   augmented = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=224)
@@ -106,12 +118,14 @@ def test_augmentation_is_one_kernel_on_every_generation(topology):
   assert "while(" not in text  # as the ops' turns are
 
 
+@_AT_NIGHT
 @pytest.mark.parametrize("side", [8, 50])
 def test_the_kernel_of_augmentation_compiles_for_any_side(mesh, side):
   lowered = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=side)
   assert "tpu_custom_call" in lowered.compile().as_text()
 
 
+@_AT_NIGHT
 def test_the_largest_side_with_a_wide_blur_fits_the_oldest_chip():
   lowered = tpu_programs.lower_augmentation(
     tpu_programs.topology_mesh("v4:2x2x2"),
@@ -122,6 +136,7 @@ def test_the_largest_side_with_a_wide_blur_fits_the_oldest_chip():
   assert "tpu_custom_call" in lowered.compile().as_text()
 
 
+@_AT_NIGHT
 def test_debugging_at_the_highest_precision_compiles(mesh):
   with jax.default_matmul_precision("highest"):
     lowered = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=32)
@@ -133,6 +148,7 @@ def _kernel_size(lowered):
   return len(body)
 
 
+@_AT_NIGHT
 def test_what_augmentation_leaves_out_is_not_compiled(mesh):
   flips = dict(jitter_probability=0.0, blur_probability=0.0, blur_sigma=(0.0, 0.0))
   lowered = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=32, **flips)

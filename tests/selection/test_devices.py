@@ -23,8 +23,7 @@ def on_one_device():
   return select_in_process.select(_bank(), sharded.mesh(1), 0)
 
 
-@pytest.mark.parametrize("devices", [2, 3, 4, 8])
-@pytest.mark.parametrize("tile", [64, 2048])
+@pytest.mark.parametrize(("devices", "tile"), [(2, 64), (3, 2048), (4, 2048), (8, 64)])
 def test_positives_are_the_same_on_any_number_of_devices(
   devices, tile, on_one_device, monkeypatch
 ):
@@ -34,6 +33,7 @@ def test_positives_are_the_same_on_any_number_of_devices(
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow  # another job of two processes: evaluate/test_evaluations.py
 def test_positives_are_the_same_in_two_processes_of_two_devices(
   on_one_device, tmp_path
 ):
