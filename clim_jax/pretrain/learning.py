@@ -14,7 +14,7 @@ _LOOKS = 100  # at the records, in a run
 _RISE = 0.25  # of the way from the least loss back to chance
 _NEAR = 0.05  # of what a loss can fall below chance; also a contrast accuracy
 _COLLAPSED = 0.1  # spread of the embeddings
-_FEW_STEPS = 2000
+_FEW_STEPS = 2000  # where something is wrong
 _KEPT = ("step", "epoch", "learning_rate", "plain_loss", "contrast_accuracy")
 _KEPT += ("embedding_spread",)
 
@@ -81,8 +81,8 @@ def symptoms(
   steps = round(seen[-1]["step"] / seen[-1]["epoch"] * epochs)
   if found and steps < _FEW_STEPS:
     found["few_steps"] = (
-      f"the run has {steps} steps, which are few: below {_FEW_STEPS} try more epochs, "
-      "more images or a smaller batch_size"
+      f"the run has {steps} steps, which may be too few: try more epochs, more images "
+      "or a smaller batch_size"
     )
   return found
 
