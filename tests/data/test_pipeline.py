@@ -154,6 +154,14 @@ def test_a_folder_gives_the_crops_that_the_same_arrays_give(tmp_path):
       assert np.abs(x.astype(int) - y.astype(int)).max() <= 1
 
 
+def test_the_pipeline_has_threads_for_the_cores_that_may_be_used(monkeypatch):
+  monkeypatch.setattr(pipeline.joblib, "cpu_count", lambda: 3)
+  cut = pipeline.Cut(0, CenterCrop(8, 1.0))
+  dataset = pipeline._dataset(images.constant_source(4), lambda: iter(()), [cut], 2)
+  threads = dataset.options().threading.private_threadpool_size
+  assert threads == 3 * pipeline._THREADS_A_CORE
+
+
 def test_evaluation_crops_come_in_the_order_of_the_ids():
   source = images.constant_source(IMAGES)
   ids = np.array([[5, 1, 2, 19], [0, 0, 7, 3]])

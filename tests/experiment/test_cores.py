@@ -32,6 +32,7 @@ def chosen(monkeypatch):
   cores.jax.devices()  # found before the environment is another
   told = []
   monkeypatch.setenv("XLA_FLAGS", "")
+  monkeypatch.setenv("NPROC", "6")  # restored, whatever is set meanwhile
   monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores=False: 6)
   monkeypatch.setattr(cores.jax.config, "update", lambda *option: told.append(option))
   return told
@@ -197,3 +198,24 @@ def test_devices_that_jax_has_found_stay_as_they_are(chosen, monkeypatch):
   monkeypatch.setattr(cores.jax.config, "update", too_late)
   cores.one_device_per_core(lambda devices: True)
   assert not os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.parametrize(
+  ("machine", "usable", "said", "threads"),
+  [
+    (64, 2, None, "2"),  # a container's share
+    (64, 64, None, None),
+    (64, 2, "5", "5"),
+    (None, 1, None, None),
+  ],
+)
+def test_xla_has_no_more_threads_than_cores_may_be_used(
+  machine, usable, said, threads, monkeypatch
+):
+  monkeypatch.setenv("NPROC", said or "")
+  if said is None:
+    del os.environ["NPROC"]
+  monkeypatch.setattr(os, "cpu_count", lambda: machine)
+  monkeypatch.setattr(joblib, "cpu_count", lambda: usable)
+  cores.heed_container()
+  assert os.environ.get("NPROC") == threads
