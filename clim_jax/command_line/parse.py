@@ -74,8 +74,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _parse_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
   """The value of each flag, None where it is not given, and all other words."""
-  parser = flags.FlagValues()
-  parser.set_gnu_getopt(True)  # flags may stand before and after the mode
+  parser = flags.FlagValues()  # flags may stand before and after the mode
   for name, flag in FLAGS.items():
     flag.define(name, None, flag.what, flag_values=parser)
   try:
