@@ -155,11 +155,12 @@ def _say_next(workdir: epath.Path, step: int, console: Console) -> None:
   called = os.path.basename(sys.argv[0])
   program = "python main.py" if called == "main.py" else "clim"
   run = f"--workdir={workdir}"
+  weights = "--format=torchvision --output=backbone.safetensors"  # .pth needs torch
   for what, how in (
     ("checkpoint", f"{workdir}/checkpoints/{step}"),
     ("curves", f"tensorboard --logdir={workdir}"),
     ("features", f"{program} embed {run} --input=FOLDER --output=features.parquet"),
-    ("weights", f"{program} export {run} --format=torchvision --output=backbone.pth"),
+    ("weights", f"{program} export {run} {weights}"),
   ):
     console.print(f"{what:<12}{how}", highlight=False, soft_wrap=True)
 
