@@ -45,7 +45,8 @@ from clim_jax.data.crops import RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.pipeline import train_batches
-from clim_jax.data.sources import Source, load_source
+from clim_jax.data.source import Source
+from clim_jax.data.sources import load_source
 from clim_jax.memory import keep_freed_memory
 from clim_jax.selection.positives import Positives
 

@@ -14,13 +14,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from clim_jax import launch, sharding
-from clim_jax.data.sources import (
-  ArraySource,
-  ReadError,
-  array_source,
-  folder_source,
-  read_npz,
-)
+from clim_jax.data.arrays import array_source, read_npz
+from clim_jax.data.source import ArraySource, ReadError
+from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment import configuration, keys
 from clim_jax.experiment.configuration import Overrides

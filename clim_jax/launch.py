@@ -23,7 +23,7 @@ from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration, cores
-from clim_jax.experiment.cautions import cautions, warn
+from clim_jax.experiment.cautions import cautions, tell_of, warn
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
@@ -144,6 +144,7 @@ def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) ->
     "chance",
   ):
     console.print(line, highlight=False, soft_wrap=True)
+  tell_of(console, experiment.train, experiment.test)
   unused = devices.unused_accelerator()
   warn(console, [unused] if unused else [])
   total_steps = experiment.total_steps
@@ -172,6 +173,8 @@ def _evaluate(
   trained = open_trained(config, workdir, mesh, console, request.overrides)
   check_evaluation(trained.config, devices=mesh.devices.size)
   sets, warnings = evaluation_sets(trained.config), []
+  for data in sets:
+    tell_of(console, data.train, data.test)
   if trained.step is not None:
     warnings = learning.findings_of(workdir, trained.config)
   judge(trained, sets, workdir, console, warnings)
@@ -188,6 +191,7 @@ def _embed(
     mesh,
     request.input,
     epath.Path(request.output),
+    console,
     lambda batches: track(
       batches, "embed", console=console, transient=True, disable=not console.is_terminal
     ),

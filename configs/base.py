@@ -23,6 +23,8 @@ def get_config() -> ConfigDict:
   data.train_split = "train"  # tfds: a split expression; folder: a sub-folder
   data.test_split = "test"  # likewise; "": none
   data.test_fraction = 0.2  # held out of training where there is no test split
+  data.test_labels = ""  # folder: a file of "NAME CLASS" lines for a flat test folder
+  data.labels = "auto"  # auto: where there are some | none: makes and holds out none
   # raise | skip. skip: warns, and shows the next good image in place of a bad one.
   data.on_bad_image = "raise"
   data.pixel_mean = (0.485, 0.456, 0.406)  # of values in [0, 1], red green blue

@@ -33,7 +33,7 @@ def main() -> None:
 def _run(command: Command) -> None:
   # These take seconds: jax, TensorFlow and all that stands on them.
   from clim_jax import launch
-  from clim_jax.data.sources import BadImageError
+  from clim_jax.data.source import BadImageError
 
   logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
   values = command.flags

@@ -1,14 +1,24 @@
 """Encoded images to crops, decoding no more than the crops need."""
 
 import functools
+import io
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from clim_jax.data.crops import Crop, boxes_of
+from clim_jax.data.orientation import (
+  orientation_of,
+  stored_boxes,
+  turn_upright,
+  upright_size,
+)
 from clim_jax.data.resize import resize_image
 
 _RATIOS = (1, 2, 4, 8)  # by which the inverse DCT can shrink a JPEG
+_PNG = b"\x89PNG"
 
 
 def decode_crops(
@@ -17,10 +27,11 @@ def decode_crops(
   """Decodes an image once and cuts all crops from it.
 
   Of a JPEG only the smallest box around all crops is decoded, and shrunk meanwhile
-  (by 2, 4 or 8) if no crop then has fewer pixels than it is to have.
+  (by 2, 4 or 8) if no crop then has fewer pixels than it is to have. Photographs are
+  seen upright, as their EXIF orientation says.
 
   Args:
-    encoded: JPEG or PNG bytes, [] string.
+    encoded: bytes of an image file, [] string: JPEG, PNG, or what Pillow reads.
     crops: what to cut.
     uniforms: [len(crops), UNIFORMS] float32.
 
@@ -30,7 +41,9 @@ def decode_crops(
 
   def from_jpeg() -> tuple[tf.Tensor, ...]:
     shape = tf.io.extract_jpeg_shape(encoded)
-    boxes = boxes_of(crops, uniforms, shape[0], shape[1])
+    orientation = orientation_of(encoded)
+    size = upright_size(orientation, shape[0], shape[1])
+    boxes = stored_boxes(boxes_of(crops, uniforms, *size), orientation, *size)
     sides = tf.constant([crop.side for crop in crops])
     room = tf.reduce_min(tf.reduce_min(boxes[:, 2:], axis=1) // sides)
     branches = [
@@ -38,11 +51,10 @@ def decode_crops(
       for ratio in _RATIOS
     ]
     chosen = tf.reduce_sum(tf.cast(room >= _RATIOS[1:], tf.int32))
-    return tf.switch_case(chosen, branches)
+    return turn_upright(tf.switch_case(chosen, branches), orientation)
 
   def from_other() -> tuple[tf.Tensor, ...]:
-    whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    whole.set_shape([None, None, 3])
+    whole = _decode_other(encoded)
     shape = tf.shape(whole)
     return _cut(whole, boxes_of(crops, uniforms, shape[0], shape[1]), crops)
 
@@ -50,6 +62,47 @@ def decode_crops(
   for image, crop in zip(images, crops, strict=True):
     image.set_shape([crop.side, crop.side, 3])
   return images
+
+
+def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
+  """All of an image, [] string → [H, W, 3] uint8; a JPEG lies as it is stored.
+
+  Raises:
+    ValueError, tf.errors.OpError: it cannot be decoded.
+  """
+  return tf.cond(
+    tf.io.is_jpeg(encoded),
+    lambda: tf.io.decode_jpeg(encoded, channels=3),
+    lambda: _decode_other(encoded),
+  )
+
+
+def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+  def by_pillow() -> tf.Tensor:
+    # TensorFlow has no TIFF, and takes a BMP's palette for greys.
+    whole = tf.numpy_function(_with_pillow, [encoded], tf.uint8)
+    return tf.ensure_shape(whole, (None, None, 3))
+
+  return tf.cond(
+    tf.strings.substr(encoded, 0, len(_PNG)) == _PNG,
+    lambda: tf.io.decode_png(encoded, channels=3),
+    by_pillow,
+  )
+
+
+def _with_pillow(encoded: bytes | np.ndarray) -> np.ndarray:
+  """The first frame, upright, [H, W, 3] uint8."""
+  if not isinstance(encoded, bytes):  # outside a graph TensorFlow wraps them
+    encoded = encoded.item()
+  try:
+    with Image.open(io.BytesIO(encoded)) as image:
+      if image.mode[0] in "IF":  # more than 8 bits, which Pillow would clip
+        raise ValueError(f"pixels are {image.mode}, not of 8 bits; convert the file")
+      return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+  except Image.UnidentifiedImageError as error:
+    raise ValueError("no image of a known format") from error
+  except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    raise ValueError(str(error)) from error
 
 
 def _cut_jpeg(

@@ -14,7 +14,7 @@ from clim_jax.data.crops import UNIFORMS, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.decode import decode_crops
 from clim_jax.data.resize import resize_crops
-from clim_jax.data.sources import ArraySource, Source
+from clim_jax.data.source import ArraySource, Source
 
 _SAMPLE = 32  # images
 _SMALLER = "have fewer or smaller views.sides"

@@ -1,22 +1,39 @@
-"""Image folders: one sub-folder a class, or flat without labels."""
+"""Image folders: the first folder below a split is the class, at whatever depth."""
+
+import collections
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+from clim_jax.data.source import NO_LABEL
+
+EXTENSIONS = (
+  *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
+  *(".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+)
+# What systems leave in folders, besides names that begin with a dot.
+_LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini")
 
 
-def list_images(
-  root: str, classes: list[str] | None
-) -> tuple[list[str], np.ndarray | None, list[str]]:
-  """Finds the images of a split, in sorted order; local paths or `gs://`.
+class Listing(NamedTuple):
+  """The images of a folder, in sorted order."""
+
+  paths: list[str]
+  labels: np.ndarray | None  # [N] int64, or NO_LABEL; None: no folders in it
+  classes: list[str]
+  passed_over: dict[str, int]  # extension → files of no format that can be read
+
+
+def list_images(root: str, classes: list[str] | None = None) -> Listing:
+  """Finds the images below a folder; local or `gs://`.
 
   Args:
-    root: a folder of class folders, or of images.
+    root: the folder. An image's class is the first folder below it; images beside the
+      class folders have none.
     classes: class names whose order gives the labels; None takes the folders'.
-
-  Returns:
-    Paths, labels [N] int64 (None for a flat folder), and the class names.
 
   Raises:
     FileNotFoundError: there is no such folder, or no image in it.
@@ -26,34 +43,93 @@ def list_images(
     raise FileNotFoundError(
       f"image folder {root!r} does not exist; set data.path=FOLDER"
     )
-  entries = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(root))
-  flat = [name for name in entries if name.lower().endswith(EXTENSIONS)]
-  if flat:
-    return [tf.io.gfile.join(root, name) for name in flat], None, []
-
-  found = {name: _images_in(tf.io.gfile.join(root, name)) for name in entries}
-  found = {name: paths for name, paths in found.items() if paths}
+  found, passed_over = [], collections.Counter()
+  for parts in _files(root, ()):
+    extension = os.path.splitext(parts[-1])[1].lower()
+    if extension in EXTENSIONS:
+      found.append(parts)
+    else:
+      passed_over[extension or "without extension"] += 1
   if not found:
+    others = f", only {_counts(passed_over)}" if passed_over else ""
     raise FileNotFoundError(
-      f"no image in {root!r}: expected CLASS/*.jpg, *.jpeg or *.png, or images "
-      "directly in it"
+      f"no image in {root!r}{others}: read are {' '.join(EXTENSIONS)}"
     )
-  classes = sorted(found) if classes is None else classes
-  unknown = sorted(set(found) - set(classes))
-  if unknown:
+  found.sort()
+  paths = [tf.io.gfile.join(root, *parts) for parts in found]
+  own = sorted({parts[0] for parts in found if len(parts) > 1})
+  if not own:
+    return Listing(paths, None, [], passed_over)
+  classes = own if classes is None else classes
+  if unknown := sorted(set(own) - set(classes)):
     raise ValueError(
       f"{root!r} has classes {unknown} that training has not: {classes}; rename or "
-      "remove them, or set data.test_split to ''"
+      "remove them, give data.test_labels=FILE, or set data.test_split to ''"
     )
-  paths = [path for name in sorted(found) for path in found[name]]
-  labels = [np.full(len(found[name]), classes.index(name)) for name in sorted(found)]
-  return paths, np.concatenate(labels).astype(np.int64), classes
+  place = {name: label for label, name in enumerate(classes)}
+  labels = [place[p[0]] if len(p) > 1 else NO_LABEL for p in found]
+  return Listing(paths, np.array(labels, np.int64), classes, passed_over)
 
 
-def _images_in(path: str) -> list[str]:
-  if not tf.io.gfile.isdir(path):
-    return []
-  names = sorted(tf.io.gfile.listdir(path))
-  return [
-    tf.io.gfile.join(path, name) for name in names if name.lower().endswith(EXTENSIONS)
-  ]
+def part_of(root: str, asked: str, usual: tuple[str, ...]) -> str:
+  """The folder in `root` that is a part, as asked or by a usual name; or ""."""
+  if not asked or not tf.io.gfile.isdir(root):
+    return ""
+  if tf.io.gfile.isdir(tf.io.gfile.join(root, asked)):
+    return asked
+  folders = {name.lower(): name for name, is_folder in _entries(root) if is_folder}
+  return next((folders[name] for name in usual if name in folders), "")
+
+
+def facts(root: str, listing: Listing) -> tuple[str, ...]:
+  """What the layout was taken for, a sentence each."""
+  found, labels = [], listing.labels
+  if labels is not None:
+    names = ", ".join(listing.classes[:5]) + ", …" * (len(listing.classes) > 5)
+    found.append(
+      f"the {len(listing.classes)} folders in {root} are taken for classes: {names}; "
+      "if they are none, set data.labels=none"
+    )
+    if strays := int(np.sum(labels == NO_LABEL)):
+      found.append(
+        f"{strays} of the {len(labels)} images lie beside the folders in {root} and "
+        "have no label: training sees them, evaluation leaves them out"
+      )
+  if listing.passed_over:
+    found.append(f"passed over in {root}: {_counts(listing.passed_over)}")
+  return tuple(found)
+
+
+def _counts(passed_over: dict[str, int]) -> str:
+  return ", ".join(
+    f"{n} {'file' if n == 1 else 'files'} {extension}"
+    for extension, n in sorted(passed_over.items(), key=lambda item: (-item[1], item))
+  )
+
+
+def _files(folder: str, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+  """Files below a folder, each as the names that lead to it from where it began."""
+  for name, is_folder in _entries(folder):
+    if name.startswith(".") or name.lower() in _LEFT_BEHIND:
+      continue
+    if not is_folder:
+      yield (*parts, name)
+      continue
+    inner = tf.io.gfile.join(folder, name)
+    # A link to a folder around itself would have no end.
+    within = os.path.realpath(folder) + os.sep
+    if not (os.path.islink(inner) and within.startswith(_real(inner))):
+      yield from _files(inner, (*parts, name))
+
+
+def _real(folder: str) -> str:
+  return os.path.realpath(folder) + os.sep
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+  """Names in a folder and which are folders, without a request for each."""
+  if "://" in folder:
+    names = tf.io.gfile.listdir(folder)  # of a bucket, folders end in "/"
+    return [(name.rstrip("/"), name.endswith("/")) for name in names]
+  with os.scandir(folder) as entries:
+    return [(entry.name, entry.is_dir()) for entry in entries]

@@ -9,7 +9,7 @@ import numpy as np
 
 from clim_jax.data.crops import UNIFORMS, RandomCrop
 from clim_jax.data.pipeline import crop_batches, with_stand_ins
-from clim_jax.data.sources import Source
+from clim_jax.data.source import Source
 
 
 class LabelledBatch(NamedTuple):

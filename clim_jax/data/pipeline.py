@@ -17,7 +17,7 @@ from clim_jax.data.decode import decode_crops
 from clim_jax.data.index_stream import IndexStream, StepIndices
 from clim_jax.data.replay import Replay
 from clim_jax.data.resize import resize_crops
-from clim_jax.data.sources import ArraySource, EncodedSource, Source
+from clim_jax.data.source import ArraySource, EncodedSource, Source
 from clim_jax.method.batch import Batch
 from clim_jax.selection.positives import Positives
 

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from etils import epath
 from ml_collections import ConfigDict
 
-from clim_jax.data.sources import ReadError, Source, hold_out, load_source
+from clim_jax.data.source import ReadError, Source
+from clim_jax.data.sources import load_source
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import open_data
 
 KINDS = "digits, npz:TRAIN[,TEST], folder:ROOT[@TRAIN,TEST], tfds:NAME[@TRAIN,TEST]"
-_TEST_FOLDERS = ("test", "val", "validation")
 _HELD_OUT = 0.2  # of the training images, by class, where a set has no test part
 
 
@@ -28,15 +27,13 @@ class LabelledSet:
   test_part: str  # where the test images are from, for the stamp
 
 
-def labelled_set(
-  name: str, train: Source, test: Source | None, test_part: str
-) -> LabelledSet | None:
-  """None if there are no test images, or no labels; negative ones are none."""
-  if test is None:
+def labelled_set(name: str, train: Source, test: Source | None) -> LabelledSet | None:
+  """Of the images that have labels; None if a part has none."""
+  parts = [_labelled(part) for part in (train, test) if part is not None]
+  if len(parts) < 2 or None in parts:
     return None
+  train, test = parts
   labels = train.labels(), test.labels()
-  if any(part is None or part.min() < 0 for part in labels):
-    return None
   classes = np.unique(labels[0])
   train_labels, test_labels = (np.searchsorted(classes, part) for part in labels)
   unknown = ~np.isin(labels[1], classes)
@@ -47,8 +44,18 @@ def labelled_set(
     train_labels.astype(np.int32),
     np.where(unknown, -1, test_labels).astype(np.int32),
     len(classes),
-    test_part,
+    test.about.part,
   )
+
+
+def _labelled(source: Source) -> Source | None:
+  """The images that have a label, if there are any."""
+  labels = source.labels()
+  if labels is None or (labels < 0).all():
+    return None
+  if (labels >= 0).all():
+    return source
+  return source.subset(np.flatnonzero(labels >= 0))
 
 
 def evaluation_sets(
@@ -74,7 +81,7 @@ def evaluation_sets(
     return sets
   data = config.data
   name = data.tfds_name or data.path.rstrip("/").rsplit("/", 1)[-1] or data.source
-  opened = labelled_set(name, *(own or open_data(config)), "the run's own")
+  opened = labelled_set(name, *(own or open_data(config)))
   return [] if opened is None else [opened]
 
 
@@ -85,8 +92,6 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
   path, _, test_path = where.partition(",")
   train_split, _, test_split = splits.partition(",")
   is_tfds = kind == "tfds"
-  if not test_split:
-    test_split = "test" if is_tfds else _test_folder(path)
   try:
     train, test = load_source(
       kind,
@@ -95,28 +100,19 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
       test_path=test_path,
       tfds_name=path if is_tfds else "",
       train_split=train_split or "train",
-      test_split=test_split,
-      test_fraction=0.0,
+      test_split=test_split or "test",
+      test_fraction=_HELD_OUT,
       on_bad_image=data.on_bad_image,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(
       f"evaluation.datasets: cannot open {text!r} (known are {KINDS}): {error}"
     ) from error
-  test_part = f"its own, {test_path or test_split}"
-  if test is None and train.labels() is not None:
-    train, test = hold_out(train, _HELD_OUT)
-    test_part = f"{_HELD_OUT:.0%} held out of its training images"
   name = path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".npz") or kind
-  opened = labelled_set(name, train, test, test_part)
+  opened = labelled_set(name, train, test)
   if opened is None:
     raise ConfigError(
       f"evaluation.datasets: {text!r} has images without labels; a folder needs a "
       "folder a class, a .npz an array `label`, TFDS a feature `label`"
     )
   return opened
-
-
-def _test_folder(root: str) -> str:
-  """The first usual name of a folder of test images that there is, or ""."""
-  return next((n for n in _TEST_FOLDERS if (epath.Path(root) / n).is_dir()), "")

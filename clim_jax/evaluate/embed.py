@@ -8,9 +8,12 @@ import pyarrow
 from etils import epath
 from jax.sharding import Mesh
 from pyarrow import parquet
+from rich.console import Console
 
-from clim_jax.data.sources import ReadError, folder_source
+from clim_jax.data.source import ReadError
+from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
+from clim_jax.experiment.cautions import tell_of
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import evaluation_crop
 from clim_jax.experiment.runs import Trained
@@ -25,6 +28,7 @@ def embed(
   mesh: Mesh,
   folder: str,
   output: epath.Path,
+  console: Console,
   track: Callable[[Iterable], Iterable],
 ) -> tuple[int, int]:
   """Writes features, projections and file names, a row an image.
@@ -39,6 +43,7 @@ def embed(
     folder: of images, or of folders of images.
     output: `.npz` with arrays `features`, `projections` and `files`, or `.parquet`
       with columns of these names.
+    console: told what is passed over.
     track: shows how far it is.
 
   Returns:
@@ -55,6 +60,7 @@ def embed(
     source, paths = folder_source(folder, on_bad_image=config.data.on_bad_image)
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"--input: {error}") from error
+  tell_of(console, source)
   rows = extract(
     mesh,
     trained.subject,

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import evaluation_batches, with_stand_ins
-from clim_jax.data.sources import ArraySource, Source
+from clim_jax.data.source import ArraySource, Source
 from clim_jax.experiment.experiment import Experiment, evaluation_crop
 from clim_jax.models.encoder import Encoder, unit_norm
 from clim_jax.probes.subjects import RawPixels, Subject, apply

@@ -78,7 +78,7 @@ def online_probes(experiment: Experiment) -> OnlineProbes | None:
   """None if they are switched off, or there are no labels or no test images."""
   if not experiment.config.online.every_epochs:
     return None
-  data = labelled_set("online", experiment.train, experiment.test, "the run's own")
+  data = labelled_set("online", experiment.train, experiment.test)
   return None if data is None else OnlineProbes(experiment, data)
 
 

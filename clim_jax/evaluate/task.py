@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from clim_jax.data.crops import CenterCrop
 from clim_jax.data.pipeline import with_stand_ins
-from clim_jax.data.sources import Source
+from clim_jax.data.source import Source
 from clim_jax.data.split import split_rows
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.features import extract, normalise

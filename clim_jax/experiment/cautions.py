@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.text import Text
 
+from clim_jax.data.source import Source
 from clim_jax.experiment.keys import with_flags
 
 _FEW_STEPS = 500  # however short the key encoder's memory
@@ -18,6 +19,14 @@ def warn(console: Console, texts: Iterable[str]) -> None:
     line = Text.assemble(("warning: ", "yellow"), with_flags(text))
     console.print(line, soft_wrap=True)
   console.quiet = quiet
+
+
+def tell_of(console: Console, *sources: Source | None) -> None:
+  """What these images were taken for, and what is wrong with them, each once."""
+  abouts = [source.about for source in sources if source is not None]
+  for fact in dict.fromkeys(fact for about in abouts for fact in about.facts):
+    console.print(fact, highlight=False, soft_wrap=True)
+  warn(console, dict.fromkeys(text for about in abouts for text in about.warnings))
 
 
 def cautions(config: ConfigDict, *, num_images: int, total_steps: int) -> list[str]:

@@ -16,7 +16,8 @@ from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
-from clim_jax.data.sources import ReadError, Source, load_source
+from clim_jax.data.source import ReadError, Source
+from clim_jax.data.sources import load_source
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.method import optim
@@ -180,6 +181,8 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
       train_split=data.train_split,
       test_split=data.test_split,
       test_fraction=data.test_fraction,
+      test_labels=data.test_labels,
+      labels=data.labels,
       on_bad_image=data.on_bad_image,
     )
   except (ValueError, OSError, ReadError) as error:
@@ -229,8 +232,10 @@ def init_variables(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
 
 def train_labels(experiment: Experiment) -> np.ndarray | None:
   """Labels for the selection's figures, if they are wanted and at hand."""
-  wanted = experiment.config.selection.label_figures
-  return experiment.train.labels() if wanted else None
+  if not experiment.config.selection.label_figures:
+    return None
+  labels = experiment.train.labels()
+  return None if labels is None or (labels < 0).all() else labels
 
 
 def _compute_dtype(name: str, platform: str) -> Any:

@@ -24,6 +24,7 @@ _SOME = (lambda value: 0 < value <= 1), "in (0, 1]"
 # What each value must be, and each of a tuple of values.
 _CHOICES = {
   "data.source": ("digits", "npz", "folder", "tfds"),
+  "data.labels": ("auto", "none"),
   "data.on_bad_image": ("raise", "skip"),
   "model.backbone": tuple(ARCHITECTURES),
   "model.stem": STEMS,

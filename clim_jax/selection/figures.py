@@ -23,7 +23,7 @@ def selection_figures(
     previous: the table before, if there was one.
     assignment: cluster of each image, [N] int32; None for a rule without clusters.
     neighbours: raw kNN ids, [N, M] int32; None for a rule without neighbours.
-    labels: [N] int, if the data have them.
+    labels: [N] int, if the data have them; negative for an image without one.
     num_centers: C.
     rng: draws the positives on which turnover is measured.
 
@@ -57,12 +57,14 @@ def selection_figures(
     new = _matches(previous.ids, previous, drawn) == 0
     figures["turnover"] = _mean(new, positives.count > 0)
   if labels is not None:
+    known = labels >= 0
     if neighbours is not None:
       same = labels[neighbours] == labels[:, None]
-      figures["knn_precision"] = _mean(same, neighbours != NO_NEIGHBOUR)
+      exists = neighbours != NO_NEIGHBOUR
+      figures["knn_precision"] = _mean(same, exists & known[:, None])
     same_label = _matches(labels[positives.ids], positives, labels)
     share = same_label / np.maximum(positives.count, 1)
-    figures["positives_precision"] = _mean(share, positives.count > 0)
+    figures["positives_precision"] = _mean(share, (positives.count > 0) & known)
   return figures
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from clim_jax.data.sources import ArraySource
+from clim_jax.data.source import ArraySource
 
 
 def constant_images(count, *, height=9, width=7):

@@ -9,7 +9,7 @@ from clim_jax.data.labelled import (
   batch_size_for,
   labelled_batches,
 )
-from clim_jax.data.sources import ArraySource
+from clim_jax.data.source import ArraySource
 
 IDS = np.arange(40, 51)
 WHOLE = RandomCrop(4, (1.0, 1.0), (1.0, 1.0))

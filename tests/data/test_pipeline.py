@@ -10,7 +10,8 @@ from clim_jax.data import pipeline
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.index_stream import IndexStream
-from clim_jax.data.sources import BadImageError, load_source
+from clim_jax.data.source import BadImageError
+from clim_jax.data.sources import load_source
 from clim_jax.selection.positives import Positives
 
 IMAGES, BATCH = 20, 6

@@ -110,7 +110,6 @@ def test_a_file_that_is_no_npz_is_named(tmp_path):
   "labels",
   [
     np.zeros(10, int),
-    np.full(10, -1),  # what TFDS gives for an image without a label
     np.array([0] * 9 + [5]),
     np.repeat(np.arange(5), 2),  # more classes than the 2 images held out
   ],
@@ -121,6 +120,14 @@ def test_any_class_sizes_can_be_held_out_from(labels, tmp_path):
   together = np.concatenate([train.images, test.images])[:, 0, 0, 0]
   assert sorted(together) == list(range(10))
   assert test.num_images == 2
+
+
+def test_nothing_is_held_out_of_images_without_a_label(tmp_path):
+  labels = np.full(10, -1)  # what TFDS gives for them
+  path = save(tmp_path / "a.npz", image=images.constant_images(10), label=labels)
+  train, test = load("npz", path=path)
+  assert train.num_images == 10
+  assert test is None
 
 
 def test_an_unknown_source_names_the_known_ones():
@@ -184,6 +191,6 @@ def test_a_test_class_that_training_lacks_is_refused(tmp_path):
 
 def test_listing_joins_paths_below_the_root(tmp_path):
   fill(tmp_path, ["a/1.png"])
-  paths, _, classes = folder.list_images(str(tmp_path), None)
-  assert paths == [str(tmp_path / "a" / "1.png")]
-  assert classes == ["a"]
+  listing = folder.list_images(str(tmp_path))
+  assert listing.paths == [str(tmp_path / "a" / "1.png")]
+  assert listing.classes == ["a"]

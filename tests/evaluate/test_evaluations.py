@@ -24,7 +24,8 @@ from tiny_subject import mesh, subject
 from clim_jax import launch
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.labelled import LabelledStream, labelled_batches
-from clim_jax.data.sources import ArraySource, folder_source
+from clim_jax.data.source import ArraySource
+from clim_jax.data.sources import folder_source
 from clim_jax.evaluate import crop_protocols, evaluation
 from clim_jax.evaluate.datasets import LabelledSet, labelled_set
 from clim_jax.evaluate.results import Result
@@ -293,12 +294,12 @@ def test_classes_are_those_of_the_training_images():
   images = np.zeros((4, 2, 2, 3), np.uint8)
   train = ArraySource(images, np.asarray([7, 3, 7, 9]))
   test = ArraySource(images, np.asarray([3, 8, 9, 12]))
-  data = labelled_set("some", train, test, "")
+  data = labelled_set("some", train, test)
   assert data.num_classes == 3
   assert data.train_labels.tolist() == [1, 0, 1, 2]
   assert data.test_labels.tolist() == [0, -1, 2, -1]
   nothing = ArraySource(images, np.full(4, -1))
-  assert labelled_set("some", train, nothing, "") is None
+  assert labelled_set("some", train, nothing) is None
 
 
 def test_label_lists_name_files(workdir, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from clim_jax import sharding
 from clim_jax.configs import base
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.sources import ArraySource
+from clim_jax.data.source import ArraySource
 from clim_jax.evaluate.datasets import labelled_set
 from clim_jax.evaluate.task import Task, over_seeds
 from clim_jax.probes.subjects import raw_pixels
@@ -18,7 +18,7 @@ def task():
   return Task(
     mesh=sharding.make_mesh(),
     subject=raw_pixels(2),
-    data=labelled_set("zeros", source, source, "itself"),
+    data=labelled_set("zeros", source, source),
     crop=CenterCrop(2, 1.0),
     flip_probability=0.5,
     config=base.get_config().evaluation,

@@ -1,0 +1,188 @@
+"""Images with or without labels, opened: arrays in memory, or encoded files."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from clim_jax.data.decode import decode_whole
+from clim_jax.data.split import split_rows
+
+ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
+NO_LABEL = -1  # of an image among others that have one
+_SEARCH_SECONDS = 30  # for other bad images, once one is found
+_NAMED = 10  # of them
+
+
+class BadImageError(ValueError):
+  """Images that cannot be decoded; the message names them."""
+
+
+class About(NamedTuple):
+  """What whoever brings images should hear of them."""
+
+  part: str = ""  # where they are from: "its own, val"
+  facts: tuple[str, ...] = ()
+  warnings: tuple[str, ...] = ()
+
+
+_NOTHING = About()
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+  """Equally large images in memory."""
+
+  images: np.ndarray  # [N, H, W, 3] uint8
+  known_labels: np.ndarray | None  # [N] int64
+  about: About = _NOTHING
+
+  @property
+  def num_images(self) -> int:
+    return len(self.images)
+
+  @property
+  def stand_ins(self) -> dict[int, int]:
+    """None: an array holds no bad image."""
+    return {}
+
+  def labels(self) -> np.ndarray | None:
+    return self.known_labels
+
+  def name(self, image: int) -> str:
+    return f"image {image}"
+
+  def subset(self, ids: np.ndarray) -> "ArraySource":
+    labels = None if self.known_labels is None else self.known_labels[ids]
+    return ArraySource(self.images[ids], labels, self.about)
+
+  def without_labels(self) -> "ArraySource":
+    return dataclasses.replace(self, known_labels=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSource:
+  """Images as bytes of image files, of any size, read when they are needed."""
+
+  num_images: int
+  labels: Callable[[], np.ndarray | None]  # may have to read the data once
+  fetch: Callable[[tf.Tensor], tf.Tensor]  # ids of a batch → strings of its shape
+  load: Callable[[tf.Tensor], tf.Tensor]  # one such string → its bytes
+  name: Callable[[int], str]  # for messages
+  about: About = _NOTHING
+  on_bad_image: str = "raise"  # or "skip"
+  # Images found bad, and those whose pixels are seen in their place.
+  stand_ins: dict[int, int] = dataclasses.field(default_factory=dict)
+
+  def subset(self, ids: np.ndarray) -> "EncodedSource":
+    labels = functools.cache(
+      lambda: None if self.labels() is None else self.labels()[ids]
+    )
+    table = tf.constant(ids)  # once, not in the graph of each pipeline
+    return EncodedSource(
+      num_images=len(ids),
+      labels=labels,
+      fetch=lambda rows: self.fetch(tf.gather(table, rows)),
+      load=self.load,
+      name=lambda row: self.name(int(ids[row])),
+      about=self.about,
+      on_bad_image=self.on_bad_image,
+    )
+
+  def without_labels(self) -> "EncodedSource":
+    return dataclasses.replace(self, labels=lambda: None)
+
+  def replace_bad(self, ids: np.ndarray) -> bool:
+    """Finds stand-ins for those of `ids` that cannot be decoded; whether there are any.
+
+    Where there are, the other images are looked through as well, for a while, so that
+    bad ones are told together. The stand-in is the next image in order that can be
+    decoded. It lends its pixels alone, so it depends neither on the step nor on the
+    number of processes.
+
+    Raises:
+      BadImageError: there is one, and `on_bad_image` is "raise" or no image is good.
+    """
+    if not any(self._fault(image) for image in np.unique(ids).tolist()):
+      return False
+    faults, looked_at = self._search(np.unique(ids).tolist())
+    told = "\n  ".join(
+      f"{self.name(image)}: {fault}" for image, fault in list(faults.items())[:_NAMED]
+    )
+    more = f"\n  and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    bad = (
+      f"cannot decode {len(faults)} of {looked_at} images looked at:\n  {told}{more}"
+    )
+    if self.on_bad_image == "raise":
+      raise BadImageError(
+        f"{bad}\nrepair or remove them, or set data.on_bad_image=skip"
+      )
+    for image in faults:
+      self.stand_ins[image] = self._stand_in(image, faults)
+    logging.warning(
+      "%s\nthe next good image is seen in place of each (bad images so far: %d)",
+      bad,
+      len(self.stand_ins),
+    )
+    return True
+
+  def _stand_in(self, image: int, faults: dict[int, str]) -> int:
+    later = ((image + offset) % self.num_images for offset in range(1, self.num_images))
+    for other in later:
+      if other not in faults and self._fault(other) is None:
+        return other
+    raise BadImageError(
+      f"no image can be decoded, nor {self.name(image)}: {faults[image]}"
+    )
+
+  def _search(self, first: Iterable[int]) -> tuple[dict[int, str], int]:
+    """Images that cannot be decoded and why, in order; and how many were looked at."""
+    faults: dict[int, str | None] = {}
+    until = time.monotonic() + _SEARCH_SECONDS
+
+    def look(image: int) -> None:
+      if time.monotonic() < until and image not in faults:
+        faults[image] = self._fault(image)
+
+    for image in first:
+      faults[image] = self._fault(image)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      list(pool.map(look, range(self.num_images)))
+    new = {
+      image: fault
+      for image, fault in sorted(faults.items())
+      if fault and image not in self.stand_ins
+    }
+    return new, len(faults)
+
+  def _fault(self, image: int) -> str | None:
+    """Why an image cannot be decoded; None if it can."""
+    try:
+      decode_whole(self.load(self.fetch(tf.constant([image], tf.int64))[0]))
+    except tf.errors.OpError as error:
+      return error.message.splitlines()[0]
+    except ValueError as error:
+      return str(error)
+    return None
+
+
+Source = ArraySource | EncodedSource
+
+
+def hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
+  """Splits test images off the labelled ones, by class if there are enough."""
+  labels = train.labels()
+  labelled = np.flatnonzero(labels != NO_LABEL)
+  # A fixed seed: the test images must not change with the seed of a run.
+  _, held = split_rows(labels[labelled], held_out=fraction, seed=0)
+  held = np.sort(labelled[held])
+  kept = np.setdiff1d(np.arange(train.num_images), held)
+  share = f"{fraction:.0%} held out of its training images"
+  test = train.subset(held)
+  return train.subset(kept), dataclasses.replace(test, about=About(part=share))
