@@ -1,6 +1,5 @@
 """Files of tensors: safetensors and PyTorch's, of which no code is ever run."""
 
-import argparse
 import contextlib
 import pickle
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from clim_jax.weights import inert
 from clim_jax.weights.error import WeightsError, require
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".torch")
@@ -25,10 +25,12 @@ def read_tensors(path: epath.PathLike) -> dict[str, np.ndarray]:
   """Names and tensors of a .safetensors file, or of PyTorch's weights.
 
   A folder stands for the model file in it. Of a training checkpoint it is the weights
-  that are returned, without the optimizer. PyTorch's bfloat16 becomes float32.
+  that are returned, without the optimizer; of a whole module, its state dict. PyTorch's
+  bfloat16 becomes float32. Code that a file asks for is not run: objects of its own
+  classes, such as a config beside the weights, are passed over.
 
-  Raises WeightsError if there is no such file, if it is none of these, if it holds no
-  tensors, or if it asks for code to be run, which is refused.
+  Raises WeightsError if there is no such file, if it is none of these, or if it holds
+  no tensors.
   """
   path = _file(epath.Path(path))
   if not path.stat().length:
@@ -87,9 +89,14 @@ def _read_safetensors(path: epath.Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: epath.Path) -> dict[str, np.ndarray]:
   torch = require("torch")
-  harmless = torch.serialization.safe_globals(_harmless())
-  with path.open("rb") as file, _refusals(path), harmless:
-    content = torch.load(file, map_location="cpu", weights_only=True)
+  with path.open("rb") as file, _refusals(path):
+    try:
+      content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+      if "global" not in str(error).lower():
+        raise
+      file.seek(0)
+      content = inert.load(torch, file)
   return {
     name: _as_numpy(torch, value)
     for name, value in _unwrapped(content).items()
@@ -97,31 +104,12 @@ def _read_torch(path: epath.Path) -> dict[str, np.ndarray]:
   }
 
 
-def _harmless() -> list[Any]:
-  """What training scripts put beside weights and what does nothing when it is made.
-
-  DINO keeps its command line in a Namespace, others an accuracy as a NumPy number.
-  """
-  kinds = {type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")}
-  scalar = np.float64(0).__reduce__()[0]
-  # NumPy 1 wrote it under another name.
-  old_name = (scalar, "numpy.core.multiarray.scalar")
-  return [argparse.Namespace, np.dtype, *kinds, scalar, old_name]
-
-
 @contextlib.contextmanager
 def _refusals(path: epath.Path) -> Iterator[None]:
   """Turns what `torch.load` raises into a WeightsError."""
   try:
     yield
-  except pickle.UnpicklingError as error:
-    if "global" not in str(error).lower():
-      raise _no_checkpoint(path) from error
-    raise WeightsError(
-      f"{path} is refused: it names Python code to be run when it is read "
-      f"({_reason(error)}). Ask its author for safetensors or a plain state dict"
-    ) from error
-  except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+  except Exception as error:  # a damaged pickle raises anything
     raise _no_checkpoint(path) from error
 
 
@@ -132,16 +120,12 @@ def _no_checkpoint(path: epath.Path) -> WeightsError:
   )
 
 
-def _reason(error: Exception) -> str:
-  """The sentence of PyTorch's long message that names the code."""
-  lines = [line for line in str(error).splitlines() if "global" in line.lower()]
-  return lines[0].split(" was not")[0].split(":", 1)[-1].strip(" .")
-
-
 def _unwrapped(content: Any) -> Mapping[str, Any]:
   """The weights of a training checkpoint; none if it is not even a mapping."""
   if not isinstance(content, Mapping):
     return {}
+  if "_modules" in content:
+    return dict(inert.module_tensors(content))
   for name in _CONTAINERS:
     if isinstance(content.get(name), Mapping):
       return _unwrapped(content[name])
