@@ -5,7 +5,8 @@ of a name tells the project. The names are those of each project's published fil
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from clim_jax.weights.layout import (
   torchvision_shapes,
 )
 
-_REPLICATED = "module."  # before every name that was trained on several devices
+# Parts of names that wrappers for several devices and for compiling add.
+_WRAPPERS = ("module", "_orig_mod")
 _TRANSFORMERS = "transformers"
 
 
@@ -39,6 +41,7 @@ class _Layout(NamedTuple):
   name: str
   mark: str  # how one of the names starts
   prefix: str = ""  # before the backbone's names
+  sequential: bool = False  # its names are places in a torch.nn.Sequential
 
 
 # The first whose mark is found. PCL is built on MoCo and names alike.
@@ -47,7 +50,7 @@ _LAYOUTS = (
   _Layout("MoCo v1 or PCL v1", "encoder_q.", "encoder_q."),
   _Layout("MoCo v3", "base_encoder.", "base_encoder."),
   _Layout("Barlow Twins", "projector.", "backbone."),
-  _Layout("DINO", "backbone.", "backbone."),
+  _Layout("DINO", "head.mlp.", "backbone."),
   _Layout(_TRANSFORMERS, "resnet.embedder.", "resnet."),
   _Layout(_TRANSFORMERS, "embedder."),
   _Layout("SwAV", "projection_head."),
@@ -55,13 +58,27 @@ _LAYOUTS = (
   _Layout("torchvision", "conv1."),
 )
 
+# Children of torchvision's ResNet by their place, as torch.nn.Sequential names them.
+_CHILDREN = {"0": "conv1", "1": "bn1"} | {str(n + 3): f"layer{n}" for n in range(1, 5)}
+_SLOW = re.compile(r"momentum|target|teacher|ema|encoder_k|key|shadow")
+_OTHERS = {  # by names that only they have
+  "a Swin Transformer": r"layers\.0\.blocks\.0\.attn|relative_position_bias",
+  "a vision transformer": r"cls_token|blocks\.0\.attn|encoder_layer_0|class_embedding",
+  "a ConvNeXt": r"dwconv|stages\.0\.blocks|gamma",
+  "a DenseNet": r"denseblock",
+  "an EfficientNet or MobileNet": r"conv_stem|features\.\d+\.conv|conv_dw",
+  "a ResNet with a deep stem, as timm's resnet50d": r"(^|\.)conv1\.0\.weight",
+  "a VGG or AlexNet": r"features\.\d+\.weight",
+}
+
 
 def load_weights(path: epath.PathLike, params: Tree, batch_stats: Tree) -> Loaded:
   """Our trees with the backbone of a file, and with its projection if that fits.
 
   Args:
     path: .safetensors, PyTorch's weights, or a folder of a model hub. Of MoCo v1, v2
-      and v3, PCL, SwAV, DINO, Barlow Twins, torchvision, timm, transformers or ours.
+      and v3, PCL, SwAV, DINO, Barlow Twins, torchvision, timm, transformers or ours; or
+      of others who keep torchvision's names, whatever stands before, or lightly's.
     params: the encoder's, whose shapes the file must fit; leaves may be
       `jax.ShapeDtypeStruct`, which stay where the file holds nothing.
     batch_stats: likewise.
@@ -81,26 +98,71 @@ def load_weights(path: epath.PathLike, params: Tree, batch_stats: Tree) -> Loade
 
 
 def _layout(names: Iterable[str]) -> _Layout:
-  plain = [name.removeprefix(_REPLICATED) for name in names]
+  plain = {_plain(name) for name in names}
+  found = _below_wrappers(plain)
+  complete = {layout.prefix for layout in found}
   for layout in _LAYOUTS:
-    if any(name.startswith(layout.mark) for name in plain):
+    holds = layout.name == _TRANSFORMERS or layout.prefix in complete
+    if holds and any(name.startswith(layout.mark) for name in plain):
       return layout
+  # Where there is a copy that follows slowly, the other one is trained.
+  trained = [layout for layout in found if not _SLOW.search(layout.prefix)] or found
+  if len(trained) == 1:
+    return trained[0]
+  if trained:
+    prefixes = ", ".join(sorted(layout.prefix for layout in trained))
+    raise WeightsError(
+      f"the file holds several ResNets, {prefixes}: "
+      "save the tensors of one of them alone"
+    )
   raise WeightsError(
-    f"whose weights these are is unknown: none of {len(plain)} names starts as those "
-    f"of a ResNet do; the first are {', '.join(sorted(plain)[:5])}. Name the "
-    "backbone's tensors as torchvision does (conv1.weight, …)"
+    f"no ResNet is found among {len(plain)} tensors{_guess(plain)}; the first are "
+    f"{', '.join(sorted(plain)[:5])}. Name the backbone's tensors as torchvision does "
+    "(conv1.weight, …, layer4.…), whatever stands before"
   )
+
+
+def _plain(name: str) -> str:
+  return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _below_wrappers(names: Collection[str]) -> list[_Layout]:
+  """The ResNets among `names` under torchvision's names, whatever stands before."""
+  found = []
+  for first, later, sequential in (
+    ("conv1.weight", "layer1.0.conv1.weight", False),
+    ("0.weight", "4.0.conv1.weight", True),
+  ):
+    for name in names:
+      prefix = name.removesuffix(first)
+      if (f"{prefix}{first}" == name) and f"{prefix}{later}" in names:
+        whose = f"torchvision, below {prefix}" if prefix else "torchvision"
+        found.append(_Layout(whose, prefix, prefix, sequential))
+  return found
+
+
+def _guess(names: Iterable[str]) -> str:
+  """Which other network they look like, as the end of a sentence."""
+  for network, mark in _OTHERS.items():
+    if any(re.search(mark, name) for name in names):
+      return f"; it looks like {network}"
+  return ""
 
 
 def _torchvision_names(names: Iterable[str], layout: _Layout) -> dict[str, str]:
   """Names in the file → torchvision's; without those of parts that we lack."""
   renamed = {}
   for name in names:
-    plain = name.removeprefix(_REPLICATED)
-    if plain.startswith(layout.prefix):
-      inner = plain.removeprefix(layout.prefix)
-      is_theirs = layout.name == _TRANSFORMERS
-      renamed[name] = torchvision_name(inner) if is_theirs else inner
+    plain = _plain(name)
+    if not plain.startswith(layout.prefix):
+      continue
+    inner = plain.removeprefix(layout.prefix)
+    if layout.name == _TRANSFORMERS:
+      inner = torchvision_name(inner)
+    elif layout.sequential:
+      place, _, rest = inner.partition(".")
+      inner = f"{_CHILDREN.get(place, place)}.{rest}"
+    renamed[name] = inner
   return renamed
 
 

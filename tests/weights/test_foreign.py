@@ -143,14 +143,14 @@ def test_an_incomplete_file_is_told(tmp_path):
 def test_weights_of_no_resnet_are_told(tmp_path):
   tensors = published.linear("blocks.0.attn.qkv", 8, 24)
   path = _save(tmp_path / "a.safetensors", tensors)
-  with pytest.raises(WeightsError, match=r"unknown: .*blocks\.0\.attn\.qkv\.bias"):
+  with pytest.raises(WeightsError, match=r"a vision transformer; .*blocks\.0\.attn"):
     load_weights(path, *variables(TINY))
 
 
 def test_a_vision_transformer_of_dino_is_told(tmp_path):
   content = {"teacher": published.linear("backbone.blocks.0.attn.qkv", 8, 24)}
   path = _save(tmp_path / "a.pth", content)
-  with pytest.raises(WeightsError, match="The file holds no ResNet"):
+  with pytest.raises(WeightsError, match="looks like a vision transformer"):
     load_weights(path, *variables(TINY))
 
 
@@ -176,3 +176,71 @@ def test_a_config_beside_torchvisions_names_says_nothing(tmp_path):
   assert_features_agree(
     features(SMALL, loaded.params, loaded.batch_stats), features(SMALL, *ours)
   )
+
+
+def _sequential(backbone):
+  """As lightly's tutorials keep it: nn.Sequential(*list(resnet.children())[:-1])."""
+  places = {"conv1": "0", "bn1": "1"} | {f"layer{n}": str(n + 3) for n in range(1, 5)}
+  parts = ((name.partition("."), tensor) for name, tensor in backbone.items())
+  return {f"{places[first]}.{rest}": tensor for (first, _, rest), tensor in parts}
+
+
+@pytest.mark.parametrize(
+  "prefix",
+  [
+    *("module.encoder.", "_orig_mod.", "module._orig_mod.", "backbone.", "model.net."),
+    *("model.module.encoder_q._orig_mod.", "student.backbone.", "encoder_k."),
+  ],
+)
+@pytest.mark.parametrize("rename", [dict, _sequential])
+def test_whatever_stands_before_the_names_is_stripped(tmp_path, prefix, rename):
+  ours = variables(NARROW50)
+  content = published.prefixed(prefix, rename(to_torchvision(*ours)))
+  content |= published.linear("projector.0", 4, 4) | published.linear("fc", 4, 4)
+  if prefix == "backbone.":
+    content = {n: t for n, t in content.items() if not n.startswith("projector")}
+  path = _save(tmp_path / "a.safetensors", content)
+  loaded = load_weights(path, *variables(NARROW50, seed=1))
+  assert_same_bits(
+    to_torchvision(loaded.params, loaded.batch_stats), to_torchvision(*ours)
+  )
+  assert loaded.layout.startswith("torchvision")
+
+
+@pytest.mark.parametrize(
+  ("trained", "slow"),
+  [("backbone.", "backbone_momentum."), ("online.net.", "target.net.")],
+)
+def test_of_two_copies_the_one_that_is_trained_is_taken(tmp_path, trained, slow):
+  ours = variables(TINY)
+  backbone = to_torchvision(*ours)
+  content = published.prefixed(slow, published.doubled(backbone))
+  content |= published.prefixed(trained, backbone)
+  loaded = load_weights(_save(tmp_path / "a.pth", content), *variables(TINY, seed=1))
+  assert_same_bits(to_torchvision(loaded.params, loaded.batch_stats), backbone)
+
+
+def test_two_networks_that_nothing_tells_apart_are_refused(tmp_path):
+  backbone = to_torchvision(*variables(TINY))
+  content = published.prefixed("left.", backbone) | published.prefixed(
+    "right.", backbone
+  )
+  path = _save(tmp_path / "a.pth", content)
+  with pytest.raises(WeightsError, match=r"several ResNets, left\., right\."):
+    load_weights(path, *variables(TINY))
+
+
+@pytest.mark.parametrize(
+  ("name", "told"),
+  [
+    ("layers.0.blocks.0.attn.qkv", "a Swin"),
+    ("encoder.layers.encoder_layer_0.ln_1", "a vision transformer"),
+    ("features.denseblock1.denselayer1.norm1", "a DenseNet"),
+    ("conv1.0", "a deep stem"),
+    ("nothing.known", "no ResNet is found among 2 tensors; the first"),
+  ],
+)
+def test_the_error_says_which_network_it_looks_like(tmp_path, name, told):
+  path = _save(tmp_path / "a.safetensors", published.linear(name, 8, 24))
+  with pytest.raises(WeightsError, match=told):
+    load_weights(path, *variables(TINY))
