@@ -25,7 +25,7 @@ def tell_of(console: Console, *sources: Source | None) -> None:
   """What these images were taken for, and what is wrong with them, each once."""
   abouts = [source.about for source in sources if source is not None]
   for fact in dict.fromkeys(fact for about in abouts for fact in about.facts):
-    console.print(fact, highlight=False, soft_wrap=True)
+    console.print(with_flags(fact), highlight=False, soft_wrap=True)
   warn(console, dict.fromkeys(text for about in abouts for text in about.warnings))
 
 
