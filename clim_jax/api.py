@@ -300,7 +300,7 @@ def _keep(images: Any, labels: Any, run: epath.Path) -> str:
     with written_whole(path) as beside, beside.open("wb") as file:
       np.savez(file, **arrays)
     return str(path)
-  kept = read_npz(str(path))
+  kept = read_npz(str(path))[""]
   same = np.array_equal(kept.images, source.images)
   if not same or not np.array_equal(kept.known_labels, source.known_labels):
     raise ConfigError(f"{run} holds a run on other images; give another out")

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
   data.test_path = ""  # npz: test file, if there is one
   data.tfds_name = ""  # tfds: name of the builder
   data.train_split = "train"  # tfds: a split expression; folder: a sub-folder
-  data.test_split = "test"  # likewise; "": none
+  data.test_split = "test"  # likewise, and of an npz with parts; "": none
   data.test_fraction = 0.2  # held out of training where there is no test split
   data.test_labels = ""  # folder: a file of "NAME CLASS" lines for a flat test folder
   data.labels = "auto"  # auto: where there are some | none: makes and holds out none

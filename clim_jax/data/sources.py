@@ -9,7 +9,14 @@ from sklearn.datasets import load_digits
 from clim_jax.data import folder, tfds_source
 from clim_jax.data.arrays import array_source, read_npz
 from clim_jax.data.label_file import read_labels
-from clim_jax.data.source import NO_LABEL, About, EncodedSource, Source, hold_out
+from clim_jax.data.source import (
+  NO_LABEL,
+  About,
+  ArraySource,
+  EncodedSource,
+  Source,
+  hold_out,
+)
 
 # What the parts of a set are usually called, in lower case.
 _TRAIN_NAMES = ("train", "training")
@@ -55,8 +62,7 @@ def load_source(
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     train = array_source(pixels, digits.target, "digits")
   elif kind == "npz":
-    train, test = read_npz(path), read_npz(test_path) if test_path else None
-    test = test and _said_of(test, f"its own, {test_path}")
+    train, test = _array_sources(path, test_path, test_split)
   elif kind == "folder":
     wants_labels = labels != "none"
     train, test = _folder_sources(
@@ -135,6 +141,26 @@ def _folder_sources(
   if test_part != test_split:
     facts += (f"test images are those of {test_root} (data.test_split)",)
   return train, _said_of(_files(found), f"its own, {test_part}", facts, warnings)
+
+
+def _array_sources(
+  path: str, test_path: str, test_split: str
+) -> tuple[ArraySource, ArraySource | None]:
+  parts, asked = read_npz(path), (test_split, *_TEST_NAMES) if test_split else ()
+  train = next((parts[name] for name in ("train", "") if name in parts), None)
+  if train is None:
+    raise ValueError(f"{path} has images of {', '.join(parts)}, none to train on")
+  if test_path:
+    of_tests = read_npz(test_path)
+    test = next((of_tests[name] for name in (*asked, "") if name in of_tests), None)
+    if test is None:
+      raise ValueError(f"{test_path} has images of {', '.join(of_tests)}, none to test")
+    return train, _said_of(test, f"its own, {test_path}")
+  for name in asked:
+    if name in parts:
+      fact = f"test images are those called {name} in {path}"
+      return train, _said_of(parts[name], f"its own, {name}", (fact,))
+  return train, None
 
 
 def _files(listing: folder.Listing) -> EncodedSource:

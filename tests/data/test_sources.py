@@ -92,6 +92,51 @@ def test_an_npz_that_cannot_serve_is_refused_by_name(arrays, message, tmp_path):
   assert "bad.npz" in str(error.value)
 
 
+@pytest.mark.parametrize(
+  ("images_name", "labels_name"),
+  [("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}")],
+)
+@pytest.mark.parametrize("column", [False, True])
+def test_an_npz_may_hold_its_parts_by_the_names_in_use(
+  images_name, labels_name, column, tmp_path
+):
+  pixels, held = images.constant_images(6), {}
+  for part, ids in (("train", [0, 1, 2]), ("val", [3]), ("test", [4, 5])):
+    labels = np.array(ids)[:, None] if column else np.array(ids)
+    held |= {images_name.format(part): pixels[ids], labels_name.format(part): labels}
+  path = save(tmp_path / "a.npz", **held)
+  train, test = load("npz", path=path, test_split="test")
+  assert train.images[:, 0, 0, 0].tolist() == train.labels().tolist() == [0, 1, 2]
+  assert test.images[:, 0, 0, 0].tolist() == test.labels().tolist() == [4, 5]
+  assert test.about.part == "its own, test"
+  assert load("npz", path=path, test_split="val")[1].labels().tolist() == [3]
+  assert load("npz", path=path, test_split="", test_fraction=0.0)[1] is None
+
+
+@pytest.mark.parametrize(
+  ("wrong", "expected"),
+  [
+    (lambda x: x.transpose(0, 3, 1, 2), lambda x: x),
+    (lambda x: x.astype(np.uint16) * 256, None),
+    (lambda x: x.astype(np.int64), lambda x: x),
+    (lambda x: x / np.float32(255), lambda x: x),
+    (lambda x: np.concatenate([x, x[..., :1]], -1), lambda x: x),
+    (lambda x: np.concatenate([x[..., ::-1]] * 4, -1), None),
+  ],
+)
+def test_the_command_in_the_refusal_of_an_npz_mends_it(wrong, expected, tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+  path = save(tmp_path / "bad.npz", x_train=wrong(pixels), y_train=np.arange(4))
+  with pytest.raises(ValueError, match="write it anew: python -c") as caught:
+    load("npz", path=path)
+  program = str(caught.value).split('python -c "')[1].removesuffix('"')
+  exec(program, {})
+  mended, _ = load("npz", path=str(tmp_path / "bad-mended.npz"), test_fraction=0.0)
+  assert mended.labels().tolist() == [0, 1, 2, 3]
+  if expected is not None:
+    np.testing.assert_array_equal(mended.images, expected(pixels))
+
+
 def test_a_missing_npz_is_named():
   with pytest.raises(FileNotFoundError, match=r"nowhere\.npz.*set data\.path"):
     load("npz", path="nowhere.npz")
