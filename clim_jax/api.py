@@ -197,9 +197,11 @@ class Encoder:
     return self._folder(folder)[1]
 
   def _folder(self, folder: PathLike) -> Any:
-    path, on_bad_image = str(_path(folder)), self._trained.config.data.on_bad_image
+    path, data = str(_path(folder)), self._trained.config.data
     try:
-      return folder_source(path, on_bad_image=on_bad_image)
+      return folder_source(
+        path, on_bad_image=data.on_bad_image, white_level=data.white_level
+      )
     except (ValueError, OSError, ReadError) as error:
       raise ConfigError(str(error)) from error
 

@@ -27,6 +27,9 @@ def get_config() -> ConfigDict:
   data.labels = "auto"  # auto: where there are some | none: makes and holds out none
   # raise | skip. skip: warns, and shows the next good image in place of a bad one.
   data.on_bad_image = "raise"
+  # folder: of images of 16 bits, the value shown as white, such as 4095; 0: 65535, and
+  # refused where they reach far less.
+  data.white_level = 0
   data.pixel_mean = (0.485, 0.456, 0.406)  # of values in [0, 1], red green blue
   data.pixel_std = (0.229, 0.224, 0.225)
 

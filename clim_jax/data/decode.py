@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from clim_jax.data.crops import Crop, boxes_of
+from clim_jax.data.depth import ALL_BITS, is_deep_png, to_uint8
 from clim_jax.data.orientation import (
   orientation_of,
   stored_boxes,
@@ -22,7 +23,10 @@ _PNG = b"\x89PNG"
 
 
 def decode_crops(
-  encoded: tf.Tensor, crops: Sequence[Crop], uniforms: tf.Tensor
+  encoded: tf.Tensor,
+  crops: Sequence[Crop],
+  uniforms: tf.Tensor,
+  white: int = ALL_BITS,
 ) -> tuple[tf.Tensor, ...]:
   """Decodes an image once and cuts all crops from it.
 
@@ -34,6 +38,7 @@ def decode_crops(
     encoded: bytes of an image file, [] string: JPEG, PNG, or what Pillow reads.
     crops: what to cut.
     uniforms: [len(crops), UNIFORMS] float32.
+    white: the value shown as white, of images of 16 bits a channel.
 
   Returns:
     A square image for each crop, [S, S, 3] uint8.
@@ -54,7 +59,7 @@ def decode_crops(
     return turn_upright(tf.switch_case(chosen, branches), orientation)
 
   def from_other() -> tuple[tf.Tensor, ...]:
-    whole = _decode_other(encoded)
+    whole = _decode_other(encoded, white)
     shape = tf.shape(whole)
     return _cut(whole, boxes_of(crops, uniforms, shape[0], shape[1]), crops)
 
@@ -73,31 +78,39 @@ def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
   return tf.cond(
     tf.io.is_jpeg(encoded),
     lambda: tf.io.decode_jpeg(encoded, channels=3),
-    lambda: _decode_other(encoded),
+    lambda: _decode_other(encoded, ALL_BITS),
   )
 
 
-def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+def _decode_other(encoded: tf.Tensor, white: int) -> tf.Tensor:
   def by_pillow() -> tf.Tensor:
     # TensorFlow has no TIFF, and takes a BMP's palette for greys.
-    whole = tf.numpy_function(_with_pillow, [encoded], tf.uint8)
+    read = functools.partial(_with_pillow, white=white)
+    whole = tf.numpy_function(read, [encoded], tf.uint8)
     return tf.ensure_shape(whole, (None, None, 3))
 
-  return tf.cond(
-    tf.strings.substr(encoded, 0, len(_PNG)) == _PNG,
-    lambda: tf.io.decode_png(encoded, channels=3),
-    by_pillow,
-  )
+  def from_png() -> tf.Tensor:
+    return tf.cond(
+      is_deep_png(encoded),
+      lambda: to_uint8(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), white),
+      lambda: tf.io.decode_png(encoded, channels=3),
+    )
+
+  is_png = tf.strings.substr(encoded, 0, len(_PNG)) == _PNG
+  return tf.cond(is_png, from_png, by_pillow)
 
 
-def _with_pillow(encoded: bytes | np.ndarray) -> np.ndarray:
+def _with_pillow(encoded: bytes | np.ndarray, white: int) -> np.ndarray:
   """The first frame, upright, [H, W, 3] uint8."""
   if not isinstance(encoded, bytes):  # outside a graph TensorFlow wraps them
     encoded = encoded.item()
   try:
     with Image.open(io.BytesIO(encoded)) as image:
-      if image.mode[0] in "IF":  # more than 8 bits, which Pillow would clip
-        raise ValueError(f"pixels are {image.mode}, not of 8 bits; convert the file")
+      if image.mode.startswith("I;16"):
+        deep = np.asarray(ImageOps.exif_transpose(image))[..., None]
+        return np.broadcast_to(to_uint8(deep, white).numpy(), (*deep.shape[:2], 3))
+      if image.mode[0] in "IF":  # which Pillow would clip
+        raise ValueError(f"pixels are of mode {image.mode}; convert it to 8 or 16 bits")
       return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
   except Image.UnidentifiedImageError as error:
     raise ValueError("no image of a known format") from error

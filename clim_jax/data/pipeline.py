@@ -213,9 +213,9 @@ def _encoded_crops(
     for image, own in slots.items():
       crops = [cuts[slot].crop for slot in own]
       numbers = tf.gather(uniforms, own)
-      out |= zip(
-        own, decode_crops(source.load(strings[image]), crops, numbers), strict=True
-      )
+      encoded = source.load(strings[image])
+      decoded = decode_crops(encoded, crops, numbers, source.white)
+      out |= zip(own, decoded, strict=True)
     return tuple(out[slot] for slot in range(len(cuts)))
 
   return crop

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from clim_jax.data.decode import decode_whole
+from clim_jax.data.depth import ALL_BITS
 from clim_jax.data.split import split_rows
 
 ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
@@ -76,6 +77,7 @@ class EncodedSource:
   load: Callable[[tf.Tensor], tf.Tensor]  # one such string → its bytes
   name: Callable[[int], str]  # for messages
   about: About = _NOTHING
+  white: int = ALL_BITS  # the value shown as white, of images of 16 bits
   on_bad_image: str = "raise"  # or "skip"
   # Images found bad, and those whose pixels are seen in their place.
   stand_ins: dict[int, int] = dataclasses.field(default_factory=dict)
@@ -92,6 +94,7 @@ class EncodedSource:
       load=self.load,
       name=lambda row: self.name(int(ids[row])),
       about=self.about,
+      white=self.white,
       on_bad_image=self.on_bad_image,
     )
 

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from clim_jax.data import folder, tfds_source
 from clim_jax.data.arrays import array_source, read_npz
+from clim_jax.data.depth import white_of
 from clim_jax.data.label_file import read_labels
 from clim_jax.data.source import (
   NO_LABEL,
@@ -35,6 +36,7 @@ def load_source(
   test_labels: str = "",
   labels: str = "auto",
   on_bad_image: str = "raise",
+  white_level: int = 0,
 ) -> tuple[Source, Source | None]:
   """The training and the test images.
 
@@ -51,6 +53,8 @@ def load_source(
     test_labels: folder: a file of labels for test images without class folders, or "".
     labels: "auto": where there are some; "none": no labels, and no test images.
     on_bad_image: "raise", or "skip": another image's pixels are seen in its place.
+    white_level: folder: of images of 16 bits, the value shown as white; 0: all bits,
+      and refused where a sample reaches far less.
 
   Returns:
     Training and test source; the test source is None where there is none. What a
@@ -66,7 +70,7 @@ def load_source(
   elif kind == "folder":
     wants_labels = labels != "none"
     train, test = _folder_sources(
-      path, train_split, test_split, test_labels, wants_labels
+      path, train_split, test_split, test_labels, wants_labels, white_level
     )
   elif kind == "tfds":
     train = EncodedSource(*tfds_source.open_split(tfds_name, train_split, path))
@@ -96,7 +100,7 @@ def load_source(
 
 
 def folder_source(
-  root: str, *, on_bad_image: str = "raise"
+  root: str, *, on_bad_image: str = "raise", white_level: int = 0
 ) -> tuple[EncodedSource, list[str]]:
   """All images of a folder and of the folders in it, and their paths in the same order.
 
@@ -104,13 +108,18 @@ def folder_source(
     FileNotFoundError: there is no such folder, or no image in it.
   """
   listing = folder.list_images(root)
-  source = dataclasses.replace(_files(listing), on_bad_image=on_bad_image)
+  source = dataclasses.replace(_files(listing, white_level), on_bad_image=on_bad_image)
   told = [fact for fact in folder.facts(root, listing) if "passed over" in fact]
   return _said_of(source, facts=tuple(told)), listing.paths
 
 
 def _folder_sources(
-  root: str, train_split: str, test_split: str, test_labels: str, wants_labels: bool
+  root: str,
+  train_split: str,
+  test_split: str,
+  test_labels: str,
+  wants_labels: bool,
+  white_level: int,
 ) -> tuple[EncodedSource, EncodedSource | None]:
   train_part = folder.part_of(root, train_split, _TRAIN_NAMES)
   train_root = tf.io.gfile.join(root, train_part) if train_part else root
@@ -118,7 +127,7 @@ def _folder_sources(
   told = folder.facts(train_root, listing)
   if not wants_labels:
     told = tuple(fact for fact in told if "passed over" in fact)
-  train = _said_of(_files(listing), facts=told)
+  train = _said_of(_files(listing, white_level), facts=told)
   test_part = folder.part_of(root, test_split, _TEST_NAMES) if train_part else ""
   if not test_part or not wants_labels or listing.labels is None:
     return train, None
@@ -140,7 +149,9 @@ def _folder_sources(
   facts = folder.facts(test_root, found)[1:]
   if test_part != test_split:
     facts += (f"test images are those of {test_root} (data.test_split)",)
-  return train, _said_of(_files(found), f"its own, {test_part}", facts, warnings)
+  return train, _said_of(
+    _files(found, white_level), f"its own, {test_part}", facts, warnings
+  )
 
 
 def _array_sources(
@@ -163,7 +174,7 @@ def _array_sources(
   return train, None
 
 
-def _files(listing: folder.Listing) -> EncodedSource:
+def _files(listing: folder.Listing, white_level: int) -> EncodedSource:
   table = tf.constant(listing.paths)  # once, not in the graph of each pipeline
   return EncodedSource(
     num_images=len(listing.paths),
@@ -171,6 +182,7 @@ def _files(listing: folder.Listing) -> EncodedSource:
     fetch=lambda ids: tf.gather(table, ids),
     load=tf.io.read_file,
     name=lambda image: listing.paths[image],
+    white=white_of(listing.paths, white_level),
   )
 
 

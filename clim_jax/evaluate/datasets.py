@@ -103,6 +103,7 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
       test_split=test_split or "test",
       test_fraction=_HELD_OUT,
       on_bad_image=data.on_bad_image,
+      white_level=data.white_level,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(

@@ -57,7 +57,11 @@ def embed(
     raise ConfigError(f"--output {output} must end in {' or '.join(SUFFIXES)}")
   config = trained.config
   try:
-    source, paths = folder_source(folder, on_bad_image=config.data.on_bad_image)
+    source, paths = folder_source(
+      folder,
+      on_bad_image=config.data.on_bad_image,
+      white_level=config.data.white_level,
+    )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"--input: {error}") from error
   tell_of(console, source)

@@ -184,6 +184,7 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
       test_labels=data.test_labels,
       labels=data.labels,
       on_bad_image=data.on_bad_image,
+      white_level=data.white_level,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"cannot open the data: {error}") from error

@@ -51,6 +51,7 @@ _RANGES = {
   "online.test_images": _POSITIVE,
   "online.neighbours": _POSITIVE,
   "checkpoint.every_epochs": _POSITIVE,
+  "data.white_level": _NOT_NEGATIVE,
   "data.test_fraction": ((lambda value: 0 <= value < 1), "in [0, 1)"),
   "views.evaluation_fraction": _SOME,
 }
@@ -108,6 +109,7 @@ def check_evaluation(config: ConfigDict, *, devices: int) -> None:
   for key, size in sizes.items():
     if size < 1 or size % devices:
       raise ConfigError(f"evaluation.{key} {size} must divide by {devices} devices")
+  _check_pixels(config)
   _check_choices(config, _EVALUATION_CHOICES)
   if min(evaluation.scales, default=0.0) * config.views.evaluation_side < 1:
     raise ConfigError(
@@ -188,6 +190,17 @@ def _check_ranges(
     for value in values:
       if not holds(value):
         raise ConfigError(f"{key} {value} must be {limit}")
+
+
+def _check_pixels(config: ConfigDict) -> None:
+  for key, low in (("pixel_mean", -1e-9), ("pixel_std", 0.0)):
+    values = tuple(config.data[key])
+    if not all(low < value <= 1 for value in values):
+      limit = "in [0, 1]" if low else "in (0, 1]"
+      raise ConfigError(
+        f"data.{key} {values} must be {limit}: of pixels between 0 and 1; of those in "
+        "0 … 255 divide by 255"
+      )
 
 
 def _check_views(config: ConfigDict) -> None:

@@ -10,12 +10,14 @@ from rich.console import Console
 
 from clim_jax import sharding
 from clim_jax.experiment import configuration
+from clim_jax.experiment.cautions import warn
 from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.experiment import init_variables, make_encoder
 from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.foreign import load_weights
+from clim_jax.weights.spec import recorded
 
 
 class Trained(NamedTuple):
@@ -133,5 +135,32 @@ def with_weights(
     highlight=False,
     soft_wrap=True,
   )
+  warn(console, prepared_otherwise(config))
   filled = {"params": loaded.params, "batch_stats": loaded.batch_stats}
   return jax.device_put(filled, sharding.replicated(mesh)), loaded.projection
+
+
+def prepared_otherwise(config: ConfigDict) -> list[str]:
+  """A warning where the file's own images were prepared in another way."""
+  theirs = recorded(epath.Path(config.model.weights))
+  if theirs is None:
+    return []
+  ours = {
+    "views.evaluation_side": theirs.side,
+    "views.evaluation_fraction": theirs.crop_fraction,
+    "data.pixel_mean": theirs.pixel_mean,
+    "data.pixel_std": theirs.pixel_std,
+  }
+  differ = []
+  for key, value in ours.items():
+    section, name = key.split(".")
+    here = config[section][name]
+    here = tuple(here) if isinstance(value, tuple) else here
+    if here != value:
+      differ.append(f"{key}={value} and not {here}".replace(", ", ","))
+  if not differ:
+    return []
+  return [
+    f"preprocessing.json beside {config.model.weights} says {'; '.join(differ)}: set "
+    "the config to it, or features are not what they were"
+  ]

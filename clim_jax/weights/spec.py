@@ -1,6 +1,9 @@
 """What an export says besides the weights: the network, and what it was fed."""
 
+import json
 from typing import Any, NamedTuple
+
+from etils import epath
 
 
 class Network(NamedTuple):
@@ -24,6 +27,25 @@ class Preprocessing(NamedTuple):
   def resize(self) -> int:
     """The shorter side to resize to, for those who resize first and then crop."""
     return round(self.side / self.crop_fraction)
+
+
+def recorded(weights: epath.Path) -> Preprocessing | None:
+  """What an export of ours was fed, by the file beside it or in its folder."""
+  for path in (
+    weights.parent / f"{weights.name}.preprocessing.json",
+    (weights if weights.is_dir() else weights.parent) / "preprocessing.json",
+  ):
+    if path.exists():
+      fields = json.loads(path.read_text())
+      if not {"side", "crop_fraction", "mean", "std"} <= fields.keys():
+        return None  # somebody else's
+      return Preprocessing(
+        fields["side"],
+        fields["crop_fraction"],
+        tuple(fields["mean"]),
+        tuple(fields["std"]),
+      )
+  return None
 
 
 def record(network: Network, preprocessing: Preprocessing) -> dict[str, Any]:

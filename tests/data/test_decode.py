@@ -30,15 +30,16 @@ def encoded(image, kind, **options):
 
 
 @functools.cache  # tracing is what costs
-def crop_function(crops):
+def crop_function(crops, white):
   return tf.function(
-    lambda bytes_, uniforms: decode_crops(bytes_, crops, uniforms), autograph=False
+    lambda bytes_, uniforms: decode_crops(bytes_, crops, uniforms, white),
+    autograph=False,
   )
 
 
-def decoded(bytes_, crops=(CROP,), seed=0):
+def decoded(bytes_, crops=(CROP,), *, seed=0, white=65535):
   uniforms = np.random.default_rng(seed).random((len(crops), UNIFORMS), np.float32)
-  found = crop_function(crops)(tf.constant(bytes_), tf.constant(uniforms))
+  found = crop_function(crops, white)(tf.constant(bytes_), tf.constant(uniforms))
   return [image.numpy().astype(int) for image in found]
 
 
@@ -91,11 +92,50 @@ def test_a_file_with_and_without_notes_of_other_kinds_is_upright():
   assert read_orientation(encoded(picture(), "JPEG", exif=exif, comment=b"x")) == 6
 
 
-def test_more_than_eight_bits_are_refused_and_not_clipped(tmp_path):
-  deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 900
+def deep_picture(white):
+  rows, columns = np.mgrid[:10, :14]
+  return (white * (rows + columns) / 22).round().astype(np.uint16)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_images_of_16_bits_are_scaled_by_what_is_white(kind, white):
+  deep = deep_picture(white)
+  (found,) = decoded(encoded(Image.fromarray(deep), kind), white=white)
+  shown = Image.fromarray((deep / white * 255).round().astype(np.uint8))
+  (expected,) = decoded(encoded(shown, "PNG"))
+  np.testing.assert_array_equal(found, expected)
+  assert found.max() > 200
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("reached", [1000, 4095, 16383])
+def test_a_folder_of_fewer_bits_than_16_is_refused_with_its_white(
+  kind, reached, tmp_path
+):
+  for index in range(40):
+    (tmp_path / f"{index}.jpg").write_bytes(encoded(picture(), "JPEG"))
+  deep = encoded(Image.fromarray(deep_picture(reached)), kind)
+  (tmp_path / f"deep.{kind}").write_bytes(deep)
+  white = 2 ** int(reached).bit_length() - 1
+  with pytest.raises(ValueError, match=f"data.white_level={white}, or 65535"):
+    folder_source(str(tmp_path))
+  for asked in (white, 65535):
+    assert folder_source(str(tmp_path), white_level=asked)[0].white == asked
+
+
+def test_a_folder_of_all_16_or_of_8_bits_needs_no_white(tmp_path):
+  (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(deep_picture(50000)), "PNG"))
+  (tmp_path / "b.png").write_bytes(encoded(picture(), "PNG"))
+  (tmp_path / "c.png").write_bytes(b"broken")
+  assert folder_source(str(tmp_path))[0].white == 65535
+
+
+def test_pixels_of_other_kinds_are_refused_and_not_clipped(tmp_path):
+  deep = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
   (tmp_path / "a.tif").write_bytes(encoded(Image.fromarray(deep), "TIFF"))
   source, _ = folder_source(str(tmp_path))
-  with pytest.raises(BadImageError, match=r"a\.tif: pixels are I;16.*convert"):
+  with pytest.raises(BadImageError, match=r"a\.tif: pixels are of mode F; convert"):
     source.replace_bad(np.array([0]))
 
 

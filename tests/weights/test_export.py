@@ -22,6 +22,7 @@ from clim_jax.weights.export import FORMATS, export
 from clim_jax.weights.files import read_tensors
 from clim_jax.weights.foreign import load_weights
 from clim_jax.weights.layout import to_torchvision
+from clim_jax.weights.spec import recorded
 
 OUTPUTS = {
   "torchvision": ("a.safetensors", RESNET18),
@@ -45,6 +46,7 @@ def test_the_preprocessing_stands_beside_every_export(tmp_path, format_name):
     path = output / "preprocessing.json"
   else:
     path = output.with_name(f"{name}.preprocessing.json")
+  assert recorded(output) == PREPROCESSING
   record = json.loads(path.read_text())
   record.pop("settings", None)
   assert record == {
@@ -138,3 +140,9 @@ def test_what_is_there_is_replaced(tmp_path):
   found = read_tensors(path)["conv1.weight"]
   expected = to_torchvision(*variables(TINY, 1))["conv1.weight"]
   np.testing.assert_array_equal(found, expected)
+
+
+def test_a_record_of_somebody_else_says_nothing(tmp_path):
+  (tmp_path / "preprocessing.json").write_text('{"size": 224}')
+  assert recorded(tmp_path / "a.pth") is None
+  assert recorded(tmp_path / "elsewhere" / "a.pth") is None
