@@ -51,16 +51,17 @@ def pretrain(
       f"metrics.jsonl: {log.unreadable} lines could not be read, as a process leaves "
       "the last one when it is killed, and are dropped"
     )
-  with progress:
-    reports = Reports(
-      experiment, log, progress, checkpoints.newest, first_step=first_step
-    )
-    loop = Loop(experiment, checkpoints, reports, progress, extractor)
-    state = loop.run(start, first_step).state
-  checkpoints.close()
-  if log is not None:
-    log.close()
-  return state
+  try:
+    with progress:
+      reports = Reports(
+        experiment, log, progress, checkpoints.newest, first_step=first_step
+      )
+      loop = Loop(experiment, checkpoints, reports, progress, extractor)
+      return loop.run(start, first_step).state
+  finally:  # the last checkpoint is whole also where the loss was not finite
+    checkpoints.close()
+    if log is not None:
+      log.close()
 
 
 def _with_weights(

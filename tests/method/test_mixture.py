@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -169,3 +170,14 @@ def test_no_draw_waits_for_a_loop():
 
   assert not loops(lambda rng: mixture.draw_ratio(rng, alpha=2.0))
   assert loops(lambda rng: jax.random.beta(rng, 2.0, 2.0))
+
+
+@pytest.mark.parametrize("kind", mixture.MIXTURES)
+def test_a_share_of_one_mixes_nothing_wherever_the_center_lies(kind, monkeypatch):
+  monkeypatch.setattr(mixture, "draw_ratio", lambda rng, *, alpha: jnp.float32(1))
+  # Of so small images a sixteenth have the center of their box in the last corner.
+  anchors, positives = np.zeros((256, 2, 2, 3)), np.ones((256, 2, 2, 3))
+  rngs = jax.random.split(jax.random.key(0), len(anchors))
+  mixed, ratio = mixture.mix(kind, rngs, anchors, positives, alpha=2.0)
+  np.testing.assert_array_equal(mixed, anchors)
+  np.testing.assert_array_equal(ratio, np.ones(256))

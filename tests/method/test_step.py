@@ -1,21 +1,29 @@
 """The step against the method written out, and against itself in other layouts."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
 import pytest
 import tiny
 
-from clim_jax import sharding
-from clim_jax.method import losses
+from clim_jax import rng, sharding
+from clim_jax.method import losses, mixture
 from clim_jax.method.step import make_train_step
 
 EXACTLY = {"rtol": 0, "atol": 0}
 
 
-def run(setup: tiny.Setup, batches, devices: int = 1):
+@functools.cache
+def mapped_step(replica_step, devices: int = 1):
+  """The mesh, and the compiled step of all tests that ask for the same."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  step = make_train_step(mesh, setup.replica_step)
+  return mesh, make_train_step(mesh, replica_step)
+
+
+def run(setup: tiny.Setup, batches, devices: int = 1):
+  mesh, step = mapped_step(setup.replica_step, devices)
   state, metrics = setup.state, None
   for batch in batches:
     state, metrics = step(*tiny.put(mesh, state, batch))
@@ -32,13 +40,19 @@ def pixels(images):
   return images.astype(np.float32) / 255
 
 
-def embed(setup: tiny.Setup, params, stats, images):
-  out, _ = setup.encoder.apply(
+@functools.partial(jax.jit, static_argnums=0)
+def encode(encoder, params, stats, images):
+  """What the encoder makes of pixels, and its running statistics afterwards."""
+  return encoder.apply(
     {"params": params, "batch_stats": stats},
-    pixels(images),
+    images,
     train=True,
     mutable=["batch_stats"],
   )
+
+
+def embed(setup: tiny.Setup, params, stats, images):
+  out, _ = encode(setup.encoder, params, stats, pixels(images))
   return out.embedding
 
 
@@ -50,7 +64,10 @@ def keys_in_anchor_order(setup, batch, images):
 
 def losses_to(setup, params, batch, images, keys):
   query = embed(setup, params, setup.state.query_stats, images)
-  negatives = setup.state.queue.keys
+  return info_nce(query, keys, setup.state.queue.keys)
+
+
+def info_nce(query, keys, negatives):
   logits = losses.negative_logits(query, negatives, temperature=tiny.TEMPERATURE)
   return losses.info_nce(query, keys, logits, temperature=tiny.TEMPERATURE)
 
@@ -65,7 +82,7 @@ def test_plain_step_is_moco_v2_written_out():
   def loss(params):
     return losses_to(setup, params, batch, batch.query[0], keys).mean()
 
-  value, grads = jax.value_and_grad(loss)(setup.state.query_params)
+  value, grads = jax.jit(jax.value_and_grad(loss))(setup.state.query_params)
   optimizer = optax.chain(
     optax.add_decayed_weights(1e-4), optax.sgd(tiny.LEARNING_RATE, 0.9)
   )
@@ -101,9 +118,9 @@ def test_key_encoder_is_the_moving_average_before_the_step():
   assert_trees_close(second.key_params, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("mixture", ["cutmix", "mixup", "direct"])
-def test_without_positives_the_step_is_moco_v2_bit_for_bit(mixture):
-  setup = tiny.setup(mixture=mixture)
+@pytest.mark.parametrize("kind", ["cutmix", "mixup", "direct"])
+def test_without_positives_the_step_is_moco_v2_bit_for_bit(kind):
+  setup = tiny.setup(mixture=kind)
   clim = tiny.random_batch()
   clim = clim._replace(has_positive=np.zeros(tiny.BATCH, bool))
   moco = clim._replace(positive_query=(), positive_key=None)
@@ -111,18 +128,47 @@ def test_without_positives_the_step_is_moco_v2_bit_for_bit(mixture):
   moco_state, moco_metrics = run(setup, [moco, moco])
   # The direct arm's two terms share one query, so XLA fuses their gradients and
   # rounds the last bit elsewhere; nothing is shared where an image is mixed.
-  tolerance = {"rtol": 1e-5, "atol": 1e-6} if mixture == "direct" else EXACTLY
+  tolerance = {"rtol": 1e-5, "atol": 1e-6} if kind == "direct" else EXACTLY
   assert_trees_close(clim_state, moco_state, **tolerance)
   np.testing.assert_allclose(clim_metrics["loss"], moco_metrics["loss"], **tolerance)
 
 
-def test_positives_change_the_step():
-  setup = tiny.setup()
+def test_mixed_step_is_clim_written_out():
+  setup = tiny.setup(policy=tiny.PLAIN_POLICY)
   batch = tiny.random_batch()
-  moco = batch._replace(positive_query=(), positive_key=None)
   _, metrics = run(setup, [batch])
-  _, without = run(setup, [moco])
-  assert metrics["loss"] != without["loss"]
+
+  params, stats = setup.state.query_params, setup.state.query_stats
+  to_anchor, to_positive = (
+    keys_in_anchor_order(setup, batch, images)
+    for images in (batch.key, batch.positive_key)
+  )
+  plain = losses_to(setup, params, batch, batch.query[0], to_anchor)
+  step_rng = jax.random.fold_in(rng.stream(jax.random.key(0), "step"), 0)
+  rngs = rng.per_row(rng.stream(step_rng, "mixture0"), np.arange(tiny.BATCH))
+  views = pixels(batch.query[0]), pixels(batch.positive_query[0])
+  images, ratio = mixture.mix("cutmix", rngs, *views, alpha=2.0)
+  query = encode(setup.encoder, params, stats, images)[0].embedding
+  first, second = (
+    info_nce(query, keys, setup.state.queue.keys) for keys in (to_anchor, to_positive)
+  )
+  mixed = ratio * first + (1 - ratio) * second
+  expected = np.where(batch.has_positive, (plain + mixed) / 2, plain).mean()
+  np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+  np.testing.assert_allclose(metrics["mixture_ratio"], ratio.mean(), rtol=1e-5)
+
+
+def test_running_statistics_are_those_of_whole_crops_at_the_largest_side():
+  setup = tiny.setup(policy=tiny.PLAIN_POLICY)
+  batch = tiny.random_batch(sides=(8, 6))
+  state, _ = run(setup, [batch])
+  before = setup.state
+  for params, stats, images, found in (
+    (before.query_params, before.query_stats, batch.query[0], state.query_stats),
+    (before.key_params, before.key_stats, batch.key, state.key_stats),
+  ):
+    _, expected = encode(setup.encoder, params, stats, pixels(images))
+    assert_trees_close(found, expected["batch_stats"], rtol=1e-4, atol=1e-6)
 
 
 def test_direct_positive_is_half_of_each_key_written_out():
@@ -209,11 +255,10 @@ def test_accumulated_parts_step_as_the_whole_batch_does():
 
 
 def test_recomputed_activations_cost_convolutions_and_change_nothing():
-  mesh = sharding.make_mesh(jax.devices()[:1])
   convolutions, outs = [], []
   for recompute in (False, True):
     setup = tiny.setup(recompute=recompute)
-    step = make_train_step(mesh, setup.replica_step)
+    mesh, step = mapped_step(setup.replica_step)
     arguments = tiny.put(mesh, setup.state, tiny.random_batch(sides=(8, 6)))
     # As traced: where memory is plenty, on a CPU, XLA merges the two computations.
     program = step.lower(*arguments)
@@ -238,10 +283,10 @@ def test_mapped_step_equals_pmap_of_the_same_function():
 
 def test_step_compiles_once():
   setup = tiny.setup()
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  step = make_train_step(mesh, setup.replica_step)
+  mesh, step = mapped_step(setup.replica_step)
+  before = step._cache_size()  # of other kinds of batches
   state, _ = tiny.put(mesh, setup.state, tiny.random_batch())
   for seed in range(4):
     batch = sharding.put_rows(mesh, tiny.random_batch(seed=seed))
     state, _ = step(state, batch)
-  assert step._cache_size() == 1
+  assert step._cache_size() <= before + 1

@@ -1,5 +1,6 @@
 """A step small enough to compile in seconds, and random batches for it."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -28,9 +29,10 @@ class Setup(NamedTuple):
   encoder: Encoder  # with the groups of one replica's part
   recipe: Recipe
   state: TrainState
-  replica_step: object
+  replica_step: object  # one object for all that ask for the same setup
 
 
+@functools.cache
 def setup(
   *, devices: int = 1, groups: int = 8, policy: Policy = RANDOM_POLICY, **changes
 ) -> Setup:
@@ -65,7 +67,8 @@ def setup(
     weight_decay=1e-4,
     decay_all=True,
   )
-  state = init_state(0, encoder, optimizer, side=SIDE, queue_size=QUEUE)
+  init = functools.partial(init_state, side=SIDE, queue_size=QUEUE)
+  state = jax.jit(init, static_argnums=(0, 1, 2))(0, encoder, optimizer)
   step = make_replica_step(encoder, optimizer, lambda _: MOMENTUM, recipe, 0)
   return Setup(encoder, recipe, state, step)
 

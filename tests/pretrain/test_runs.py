@@ -12,6 +12,7 @@ from small_run import IMAGES, ROOT, logged, restored, run, small
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import configuration
+from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.experiment.configuration import ConfigError
 
 
@@ -232,8 +233,15 @@ def test_online_probes_are_logged_by_that_name_and_change_nothing(
   assert 0 <= records[-1]["online/linear_top1"] <= 1
 
 
-def test_a_diverged_loss_stops_the_run_and_says_what_to_do(arrays, tmp_path):
+def test_a_diverged_loss_stops_the_run_and_says_what_to_do(
+  arrays, tmp_path, monkeypatch
+):
+  closed, close = [], Checkpoints.close
+  monkeypatch.setattr(
+    Checkpoints, "close", lambda checkpoints: closed.append(close(checkpoints))
+  )
   config = small("base", arrays, selection__rule="none")
   config.optimizer.learning_rate = 1e30
   with pytest.raises(FloatingPointError, match=r"lower optimizer\.learning_rate"):
     run(config, tmp_path)
+  assert closed  # so that the checkpoint it tells to go on from is whole
