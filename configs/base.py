@@ -127,7 +127,9 @@ def get_config() -> ConfigDict:
 
   checkpoint = config.checkpoint = ConfigDict()
   checkpoint.every_epochs = 10
-  checkpoint.keep = 2  # newest ones
+  # And whenever so many minutes have passed since the last one; 0: never.
+  checkpoint.every_minutes = 10.0
+  checkpoint.keep = 2  # newest ones; with 1 a damaged one cannot be made good
 
   evaluation = config.evaluation = ConfigDict()
   # After pretraining and by --mode=evaluate; configs/evaluate/ has one file a protocol.

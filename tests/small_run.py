@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 
 from clim_jax import launch
 from clim_jax.experiment import configuration
@@ -70,3 +71,11 @@ def restored(config, workdir):
   checkpoint = checkpoints.restore(checkpoints.newest(), experiment.init_state())
   checkpoints.close()
   return jax.device_get(checkpoint)
+
+
+def assert_same_checkpoint(config, *workdirs):
+  """The newest checkpoints hold the same, bit for bit."""
+  first, *others = (jax.tree.leaves(restored(config, path)) for path in workdirs)
+  for other in others:
+    for a, b in zip(first, other, strict=True):
+      np.testing.assert_array_equal(a, b)

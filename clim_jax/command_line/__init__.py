@@ -34,6 +34,7 @@ def _run(command: Command) -> None:
   # These take seconds: jax, TensorFlow and all that stands on them.
   from clim_jax import launch
   from clim_jax.data.source import BadImageError
+  from clim_jax.pretrain.interruption import Interrupted
 
   logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
   values = command.flags
@@ -47,3 +48,8 @@ def _run(command: Command) -> None:
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except (ConfigError, BadImageError, FloatingPointError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
+  except Interrupted as stop:
+    print(f"stopped: {stop}", file=sys.stderr)
+    sys.exit(stop.exit_code)
+  except KeyboardInterrupt:
+    sys.exit(130)

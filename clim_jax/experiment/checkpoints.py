@@ -4,14 +4,18 @@ Positives stand beside the state, not in it: what only reads the state, such as 
 evaluation, need not know them.
 """
 
+import json
+import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
-from clim_jax.method.state import TrainState
+from clim_jax.experiment.error import ConfigError
+from clim_jax.method.state import TrainState, is_finite
 from clim_jax.selection.positives import Positives
 
 
@@ -20,6 +24,14 @@ class Checkpoint(NamedTuple):
 
   state: TrainState
   positives: Positives | None  # None before the first selection
+
+
+class Restored(NamedTuple):
+  """The newest checkpoint that could be read."""
+
+  step: int
+  checkpoint: Checkpoint
+  faults: dict[int, str]  # newer steps, and what is wrong with them
 
 
 class Checkpoints:
@@ -35,10 +47,21 @@ class Checkpoints:
     )
 
   def newest(self) -> int | None:
+    """The newest one that is whole on disk."""
+    self.wait()
     return self._manager.latest_step()
 
+  def wait(self) -> None:
+    """Until the last save is on disk."""
+    self._manager.wait_until_finished()
+
   def save(self, step: int, checkpoint: Checkpoint) -> None:
-    """Saves in the background; a checkpoint appears whole or not at all."""
+    """Saves in the background; a checkpoint appears whole or not at all.
+
+    One of this step that is there already stays.
+    """
+    if step in self._manager.all_steps():
+      return
     state, positives = checkpoint
     items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
     if positives is not None:
@@ -48,16 +71,56 @@ class Checkpoints:
       items["positives"] = ocp.args.StandardSave(table)
     self._manager.save(step, args=ocp.args.Composite(**items))
 
+  def restore_newest(self, like: TrainState) -> Restored | None:
+    """The newest checkpoint that is good; None if there is none at all.
+
+    Damaged ones that are newer are set aside, in `damaged/` beside the checkpoints.
+
+    Raises:
+      ConfigError: there are some and none is good; says what is wrong with each.
+    """
+    faults: dict[int, str] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        checkpoint = self.restore(step, like)
+      except Exception as error:  # whatever orbax and tensorstore make of the damage
+        faults[step] = _first_line(error)
+        continue
+      if is_finite(checkpoint.state):
+        self._set_aside(list(faults))
+        return Restored(step, checkpoint, faults)
+      faults[step] = "it holds values that are not finite"
+    if not faults:
+      return None
+    told = "".join(f"\n  step {step}: {fault}" for step, fault in faults.items())
+    raise ConfigError(
+      f"no checkpoint in {self._path} can be restored, and nothing was changed; bring "
+      f"back what is missing, or begin anew with another --workdir:{told}"
+    )
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """So that these steps can be saved again."""
+    if jax.process_index() == 0:
+      for step in steps:
+        aside = self._path.parent / "damaged" / f"{step}-{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        (self._path / str(step)).rename(aside)
+    multihost_utils.sync_global_devices("set aside")
+    self._manager.reload()
+
   def restore(self, step: int, like: TrainState) -> Checkpoint:
     """The state has the shapes, dtypes and shardings of `like`.
 
     Raises:
       FileNotFoundError: there is no such step; names those there are.
+      Exception: of many kinds, if it is damaged.
     """
     self._check(step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
-    if (self._path / str(step) / "positives").exists():
+    # By what was saved and not by what is there: positives do not vanish silently.
+    saved = json.loads((self._path / str(step) / "_CHECKPOINT_METADATA").read_text())
+    if "positives" in saved["item_handlers"]:
       items["positives"] = ocp.args.StandardRestore()
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
     positives = None
@@ -100,7 +163,18 @@ class Checkpoints:
         f"no checkpoint of step {step} in {self._path}; there are {sorted(known)}"
       )
 
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Waits for the last save, whatever has ended the run."""
+    self.close()
+
   def close(self) -> None:
     """Waits for the last save."""
-    self._manager.wait_until_finished()
     self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines() or [""]
+  return f"{type(error).__name__}: {lines[0][:200]}"

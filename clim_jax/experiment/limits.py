@@ -52,6 +52,14 @@ _RANGES = {
   "online.neighbours": _POSITIVE,
   "checkpoint.every_epochs": _POSITIVE,
   "data.white_level": _NOT_NEGATIVE,
+  "checkpoint.every_minutes": (
+    (lambda value: value >= 0),
+    "≥ 0; 0 saves by epochs alone",
+  ),
+  "checkpoint.keep": (
+    (lambda value: value >= 1),
+    "≥ 1; a large number, such as 1000000, keeps all",
+  ),
   "data.test_fraction": ((lambda value: 0 <= value < 1), "in [0, 1)"),
   "views.evaluation_fraction": _SOME,
 }

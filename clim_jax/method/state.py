@@ -1,5 +1,6 @@
 """Everything a run needs to go on, and how it begins."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -50,6 +51,17 @@ def init_state(
     key_stats=jax.tree.map(jnp.copy, stats),
     opt_state=optimizer.init(params),
     queue=key_queue.init(rng.stream(root, "queue"), queue_size, encoder.embedding_dim),
+  )
+
+
+@jax.jit
+def is_finite(state: Any) -> jax.Array:
+  """Whether there is neither NaN nor infinity in any array of a tree, [] bool."""
+  leaves = (
+    leaf for leaf in jax.tree.leaves(state) if jnp.isdtype(leaf.dtype, "real floating")
+  )
+  return functools.reduce(
+    jnp.logical_and, (jnp.isfinite(leaf).all() for leaf in leaves), jnp.array(True)
   )
 
 

@@ -50,6 +50,7 @@ class MetricLog:
     path = workdir / "metrics.jsonl"
     found, self.unreadable = read_records(path)  # the latter: how many lines
     self.kept = [record for record in found if record["step"] <= resume_step]
+    self.beyond = len(found) - len(self.kept)
     with written_whole(path) as beside:
       beside.write_text("".join(json.dumps(record) + "\n" for record in self.kept))
     self._file = path.open("a")

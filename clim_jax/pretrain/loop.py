@@ -1,14 +1,16 @@
 """The pretraining loop.
 
 Order within a step: refresh the selection if due → batch → step → report the lap that
-ended a step before → checkpoint. A refresh depends on nothing but the state and the
-epoch, so a restored run refreshes as the uninterrupted one would have.
+ended a step before → checkpoint → leave if asked to. A refresh depends on nothing but
+the state and the epoch: a restored run refreshes as the uninterrupted one would have.
 """
 
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
+from jax.experimental import multihost_utils
 
 from clim_jax import sharding
 from clim_jax.data.pipeline import train_batches
@@ -18,8 +20,9 @@ from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 from clim_jax.experiment.experiment import Experiment, train_labels
 from clim_jax.method.batch import Batch
 from clim_jax.method.objective import Metrics
-from clim_jax.method.state import TrainState
+from clim_jax.method.state import TrainState, is_finite
 from clim_jax.pretrain.counted_step import CountedStep
+from clim_jax.pretrain.interruption import Interrupted, Interruption
 from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.pretrain.reports import Reports
 from clim_jax.selection.positives import Positives
@@ -40,11 +43,13 @@ class Loop:
     reports: Reports,
     progress: TrainProgress,
     extractor: FeatureExtractor,
+    interruption: Interruption,
   ) -> None:
     self._experiment, self._config = experiment, experiment.config
     self._checkpoints, self._reports, self._progress = checkpoints, reports, progress
     self._stream, self._meter = experiment.stream, reports.meter
-    self._extractor = extractor
+    self._extractor, self._interruption = extractor, interruption
+    self._saved_at = time.monotonic()
     self._counted_step = CountedStep(experiment.train_step())
     self._lap: list[Metrics] = []  # of the steps since the last report
     self._online_probes = online_probes(experiment)
@@ -56,7 +61,7 @@ class Loop:
     while step < total:
       epoch, within = divmod(step, self._stream.steps_per_epoch)
       if within == 0 and self._refresh_is_due(epoch):
-        now = self._refresh(now, epoch)
+        now = self._refresh(now, step, epoch)
       next_epoch = next(self._refreshes_after(epoch), self._config.epochs)
       stop = min(next_epoch * self._stream.steps_per_epoch, total)
       now = self._train(now, step, stop)
@@ -73,7 +78,15 @@ class Loop:
     """Epochs after `epoch` with a refresh."""
     return filter(self._refresh_is_due, range(epoch + 1, self._config.epochs))
 
-  def _refresh(self, now: Checkpoint, epoch: int) -> Checkpoint:
+  def _refresh(self, now: Checkpoint, step: int, epoch: int) -> Checkpoint:
+    """A selection; a signal in its midst saves the state, which selects anew."""
+    try:
+      with self._interruption.at_once():
+        return self._select(now, epoch)
+    except Interrupted:
+      self._leave(now, step)
+
+  def _select(self, now: Checkpoint, epoch: int) -> Checkpoint:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
     self._progress.selecting()
@@ -96,7 +109,6 @@ class Loop:
   def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:
     """Steps `step` … `stop` − 1 with one table of positives."""
     batches = self._device_batches(step, stop, now.positives)
-    every = self._config.checkpoint.every_epochs * self._stream.steps_per_epoch
     pending = None  # a lap, fetched once the next step is under way
     while step < stop:
       batch = self._meter.wait(batches)
@@ -114,14 +126,50 @@ class Loop:
       pending = None
       if is_logged or last:
         pending, self._lap = (step, self._lap), []
-      if step % every == 0 or last:
-        self._checkpoints.save(step, now)
+      leaves = self._interruption.asked(step)
+      if self._is_saved(step, is_logged) or leaves:
+        if pending is not None:
+          self._report(*pending)
+          pending = None
+        self._save(now, step)
+      if leaves:
+        self._leave(now, step)
       self._probe(step, now.state)
     if pending is not None:
       self._report(*pending)
     jax.block_until_ready(now.state)  # so that a refresh is not billed for these steps
     self._meter.pause()
     return now
+
+  def _is_saved(self, step: int, is_logged: bool) -> bool:
+    """Whether a checkpoint is due after `step`, the same in all processes."""
+    checkpoint = self._config.checkpoint
+    every = checkpoint.every_epochs * self._stream.steps_per_epoch
+    if step % every == 0 or step == self._experiment.total_steps:
+      return True
+    minutes = (time.monotonic() - self._saved_at) / 60
+    is_time = 0 < checkpoint.every_minutes <= minutes
+    if jax.process_count() == 1 or not checkpoint.every_minutes:
+      return is_time
+    # Clocks differ, and to ask process 0 takes time.
+    return is_logged and bool(multihost_utils.broadcast_one_to_all(is_time))
+
+  def _save(self, now: Checkpoint, step: int) -> None:
+    """Saves what is there after `step`; raises if it is not finite."""
+    self._reports.check_finite(step, self._lap)
+    if not is_finite(now.state):
+      raise self._reports.diverged(f"parameters are not finite after step {step}")
+    self._checkpoints.save(step, now)
+    self._saved_at = time.monotonic()
+
+  def _leave(self, now: Checkpoint, step: int) -> NoReturn:
+    if step:  # before the first there is nothing to save
+      self._save(now, step)
+    self._checkpoints.wait()
+    raise self._interruption.ended(
+      f"saved after step {step} of {self._experiment.total_steps}; the same command "
+      "goes on from there"
+    )
 
   def _report(self, step: int, lap: list[Metrics]) -> None:
     refreshes = len(list(self._refreshes_after(step // self._stream.steps_per_epoch)))

@@ -1,4 +1,7 @@
-"""Pretraining from the newest checkpoint, or from the start."""
+"""Pretraining from the newest good checkpoint, or from the start."""
+
+import contextlib
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +9,12 @@ from etils import epath
 from rich.console import Console
 
 from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.experiment.cautions import warn
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.experiment.runs import with_weights
 from clim_jax.method.state import TrainState
+from clim_jax.pretrain.interruption import Interruption
 from clim_jax.pretrain.learning import chance_loss
 from clim_jax.pretrain.logs import MetricLog
 from clim_jax.pretrain.loop import Loop
@@ -20,48 +25,79 @@ from clim_jax.pretrain.reports import Reports
 def pretrain(
   experiment: Experiment, workdir: epath.Path, console: Console
 ) -> TrainState:
-  """Trains to the end from the newest checkpoint of `workdir`, or from the start.
+  """Trains to the end from the newest good checkpoint of `workdir`, or from the start.
 
   Raises:
-    FloatingPointError: the loss is not finite; checkpoints stay as they are.
+    FloatingPointError: the run is not finite; checkpoints stay as they are.
+    Interrupted: a signal has stopped the run, which is saved.
+    ConfigError: there are checkpoints and none is good.
   """
   config = experiment.config
-  checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
-  extractor = FeatureExtractor(experiment, experiment.train)
-  start = Checkpoint(experiment.init_state(), None)
-  newest = checkpoints.newest()
-  if newest is not None:
-    start = checkpoints.restore(newest, start.state)
-    console.print(f"resuming from step {newest}")
-  elif config.model.weights:
-    start = start._replace(state=_with_weights(experiment, start.state, console))
-  first_step = newest or 0
-  log = None
-  if jax.process_index() == 0:
-    log = MetricLog(workdir, resume_step=first_step, tensorboard=config.log.tensorboard)
-  progress = TrainProgress(
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(
+      Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    )
+    extractor = FeatureExtractor(experiment, experiment.train)
+    first_step, start = _start(experiment, checkpoints, console)
+    log = None
+    if jax.process_index() == 0:
+      log = MetricLog(
+        workdir, resume_step=first_step, tensorboard=config.log.tensorboard
+      )
+      stack.callback(log.close)
+      warn(console, _losses(log, first_step))
+    progress = stack.enter_context(
+      TrainProgress(
+        console,
+        first_step=first_step,
+        total_steps=experiment.total_steps,
+        epochs=config.epochs,
+        chance_loss=chance_loss(config.moco.queue_size),
+      )
+    )
+    reports = Reports(
+      experiment, log, progress, checkpoints.newest, first_step=first_step
+    )
+    interruption = stack.enter_context(Interruption())
+    loop = Loop(experiment, checkpoints, reports, progress, extractor, interruption)
+    return loop.run(start, first_step).state
+
+
+def _start(
+  experiment: Experiment, checkpoints: Checkpoints, console: Console
+) -> tuple[int, Checkpoint]:
+  """Updates done, and what is there after them."""
+  state = experiment.init_state()
+  restored = checkpoints.restore_newest(state)
+  if restored is None:
+    if experiment.config.model.weights:
+      state = _with_weights(experiment, state, console)
+    return 0, Checkpoint(state, None)
+  step, checkpoint, faults = restored
+  warn(
     console,
-    first_step=first_step,
-    total_steps=experiment.total_steps,
-    epochs=config.epochs,
-    chance_loss=chance_loss(config.moco.queue_size),
+    (
+      f"the checkpoint of step {bad} is damaged ({fault}); it now lies in damaged/, "
+      f"and the run goes on from step {step}"
+      for bad, fault in faults.items()
+    ),
   )
-  if log is not None and log.unreadable:
-    progress.warn(
+  console.print(f"resuming from step {step}")
+  return step, checkpoint
+
+
+def _losses(log: MetricLog, first_step: int) -> Iterator[str]:
+  """What an earlier session wrote and this one cannot go on from."""
+  if log.unreadable:
+    yield (
       f"metrics.jsonl: {log.unreadable} lines could not be read, as a process leaves "
       "the last one when it is killed, and are dropped"
     )
-  try:
-    with progress:
-      reports = Reports(
-        experiment, log, progress, checkpoints.newest, first_step=first_step
-      )
-      loop = Loop(experiment, checkpoints, reports, progress, extractor)
-      return loop.run(start, first_step).state
-  finally:  # the last checkpoint is whole also where the loss was not finite
-    checkpoints.close()
-    if log is not None:
-      log.close()
+  if log.beyond and not first_step:
+    yield (
+      f"metrics.jsonl has {log.beyond} records and there is no checkpoint: the run "
+      "begins anew, and they are dropped"
+    )
 
 
 def _with_weights(

@@ -63,7 +63,7 @@ class Reports:
     by_step = jax.device_get(lap)
     stream = self._experiment.stream
     speed = self.meter.lap(step, flops)
-    self._check_finite(step, [float(metrics["loss"]) for metrics in by_step])
+    self.check_finite(step, by_step)
     values = {
       name: float(np.mean([m[name] for m in by_step if name in m], dtype=np.float64))
       for name in by_step[-1]
@@ -117,15 +117,26 @@ class Reports:
       f"{figures['linear_top1']:.1%}; {figures['seconds']:.1f} s"
     )
 
-  def _check_finite(self, step: int, losses: list[float]) -> None:
+  def check_finite(self, step: int, lap: list[Metrics]) -> None:
+    """Raises FloatingPointError if a loss of the steps up to `step` is not finite."""
+    losses = [float(metrics["loss"]) for metrics in jax.device_get(lap)]
     for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
       if not math.isfinite(loss):
-        rate = self._experiment.config.optimizer.learning_rate
-        raise FloatingPointError(
-          f"loss is {loss} at step {step - ago}; lower optimizer.learning_rate "
-          f"({rate}) or use model.dtype=float32, then go on from the newest checkpoint "
-          f"(step {self._newest_checkpoint()})"
-        )
+        raise self.diverged(f"loss is {loss} at step {step - ago}")
+
+  def diverged(self, what: str) -> FloatingPointError:
+    """To be raised; with what to do, and a step that is whole on disk."""
+    newest = self._newest_checkpoint()
+    from_where = (
+      "no checkpoint was saved: begin anew"
+      if newest is None
+      else f"go on from the newest checkpoint (step {newest}) by the same command"
+    )
+    rate = self._experiment.config.optimizer.learning_rate
+    return FloatingPointError(
+      f"{what}; lower optimizer.learning_rate ({rate}) or use model.dtype=float32; "
+      f"{from_where}"
+    )
 
   def _diagnose_input(self, wait_fraction: float) -> None:
     """Says once why the step waits, if it does, lap after lap.

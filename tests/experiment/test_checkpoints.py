@@ -1,5 +1,7 @@
 """Checkpoints on their own: what comes back, where, and in which shape."""
 
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from etils import epath
 
 from clim_jax import sharding
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
+from clim_jax.experiment.error import ConfigError
+from clim_jax.selection.positives import Positives
 
 DIM = 4
 STATE = {"step": jnp.zeros((), jnp.int32)}  # any tree will do
@@ -42,3 +46,121 @@ def test_an_encoder_comes_back_alone_whatever_else_is_there(role, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"step 2 .* there are \[1\]"):
     checkpoints.restore_encoder(2, role, replicated)
   checkpoints.close()
+
+
+def tree(value):
+  return {"step": jnp.int32(value), "w": jnp.full((300,), value, jnp.float32)}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  """Checkpoints of steps 2 and 4, each with positives."""
+  folder = tmp_path_factory.mktemp("run") / "checkpoints"
+  positives = Positives(*np.ones((3, 50), np.int32))
+  with Checkpoints(epath.Path(folder), keep=2) as checkpoints:
+    for step in (2, 4):
+      checkpoints.save(step, Checkpoint(tree(step), positives))
+  return folder
+
+
+def empty(step):
+  shutil.rmtree(step)
+  step.mkdir()
+
+
+def truncate(step, pattern):
+  """Halves the files of a pattern; there must be some."""
+  files = [path for path in step.rglob(pattern) if path.is_file()]
+  assert files
+  for path in files:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove(step, pattern):
+  paths = sorted(step.rglob(pattern))
+  assert paths
+  for path in paths:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def of_another_model(step):
+  with Checkpoints(epath.Path(step.parent.parent / "other"), keep=1) as other:
+    other.save(4, Checkpoint({"step": jnp.int32(4), "w": jnp.zeros(200)}, None))
+  shutil.rmtree(step)
+  shutil.copytree(step.parent.parent / "other" / "4", step)
+
+
+def of_other_names(step):
+  with Checkpoints(epath.Path(step.parent.parent / "names"), keep=1) as other:
+    other.save(4, Checkpoint({"step": jnp.int32(4), "v": jnp.zeros(300)}, None))
+  shutil.rmtree(step)
+  shutil.copytree(step.parent.parent / "names" / "4", step)
+
+
+def not_finite(step):
+  with Checkpoints(epath.Path(step.parent.parent / "nan"), keep=1) as other:
+    other.save(4, Checkpoint(tree(4) | {"w": jnp.full((300,), jnp.nan)}, None))
+  shutil.rmtree(step)
+  shutil.copytree(step.parent.parent / "nan" / "4", step)
+
+
+DAMAGE = {
+  "empty folder": empty,
+  "data truncated": lambda step: truncate(step / "state", "d/*"),
+  "all truncated": lambda step: truncate(step, "*"),
+  "manifest truncated": lambda step: truncate(step / "state", "manifest.ocdbt"),
+  "manifest missing": lambda step: remove(step / "state", "manifest.ocdbt"),
+  "data missing": lambda step: remove(step / "state", "d"),
+  "state missing": lambda step: remove(step, "state"),
+  "positives missing": lambda step: remove(step, "positives"),
+  "positives truncated": lambda step: truncate(step / "positives", "*"),
+  "metadata missing": lambda step: remove(step, "_CHECKPOINT_METADATA"),
+  "metadata half": lambda step: truncate(step, "_CHECKPOINT_METADATA"),
+  "tree half": lambda step: truncate(step / "state", "_METADATA"),
+  "another model": of_another_model,
+  "other names": of_other_names,
+  "not finite": not_finite,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(damage, saved, tmp_path):
+  folder = tmp_path / "checkpoints"
+  shutil.copytree(saved, folder)
+  damage(folder / "4")
+  with Checkpoints(epath.Path(folder), keep=2) as checkpoints:
+    step, checkpoint, faults = checkpoints.restore_newest(tree(0))
+    assert step == 2
+    assert list(faults) == [4]
+    assert faults[4]
+    np.testing.assert_array_equal(checkpoint.state["w"], 2)
+    assert len(checkpoint.positives.count) == 50
+    checkpoints.save(4, checkpoint)  # its place is free
+    assert checkpoints.newest() == 4
+  assert len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+def test_where_no_checkpoint_is_good_all_are_named_and_stay(saved, tmp_path):
+  folder = tmp_path / "checkpoints"
+  shutil.copytree(saved, folder)
+  for step in ("2", "4"):
+    empty(folder / step)
+  with (
+    Checkpoints(epath.Path(folder), keep=2) as checkpoints,
+    pytest.raises(ConfigError, match=r"(?s)another --workdir:.*step 4: .*step 2: "),
+  ):
+    checkpoints.restore_newest(tree(0))
+  assert {path.name for path in folder.iterdir()} >= {"2", "4"}
+
+
+def test_a_save_that_dies_does_not_hide_the_one_before(saved, tmp_path):
+  folder = tmp_path / "checkpoints"
+  shutil.copytree(saved, folder)
+  (folder / "4").rename(folder / "4.orbax-checkpoint-tmp")
+  with Checkpoints(epath.Path(folder), keep=2) as checkpoints:
+    assert checkpoints.restore_newest(tree(0)).step == 2
+
+
+def test_a_good_checkpoint_is_taken_as_it_is(saved):
+  with Checkpoints(epath.Path(saved), keep=2) as checkpoints:
+    assert checkpoints.restore_newest(tree(0))[::2] == (4, {})

@@ -4,16 +4,16 @@ import copy
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
-from small_run import IMAGES, ROOT, logged, restored, run, small
+from small_run import IMAGES, ROOT, assert_same_checkpoint, logged, restored, run, small
 
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment import configuration
 from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.experiment.configuration import ConfigError
+from clim_jax.method.state import is_finite
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,6 @@ def test_other_mixtures_train_in_either_loss(mixture, symmetric, arrays, tmp_pat
   records = run(config, tmp_path)
   assert np.isfinite(records[-1]["loss"])
   assert records[-1]["key_momentum"] > records[0]["key_momentum"]
-
-
-def assert_same_checkpoint(config, *workdirs):
-  """The newest checkpoints hold the same, bit for bit."""
-  first, *others = (jax.tree.leaves(restored(config, path)) for path in workdirs)
-  for other in others:
-    for a, b in zip(first, other, strict=True):
-      np.testing.assert_array_equal(a, b)
 
 
 def reproducible(records):
@@ -242,6 +234,15 @@ def test_a_diverged_loss_stops_the_run_and_says_what_to_do(
   )
   config = small("base", arrays, selection__rule="none")
   config.optimizer.learning_rate = 1e30
-  with pytest.raises(FloatingPointError, match=r"lower optimizer\.learning_rate"):
+  config.checkpoint.update(every_epochs=100, every_minutes=1e-9, keep=10)
+  with pytest.raises(
+    FloatingPointError, match=r"lower optimizer\.learning_rate .* \(step \d\)"
+  ) as raised:
     run(config, tmp_path)
   assert closed  # so that the checkpoint it tells to go on from is whole
+  # Only what is finite was saved, and the step that is named is one of these.
+  saved = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+  assert saved
+  assert f"(step {max(saved)})" in str(raised.value)
+  state, _ = restored(config, tmp_path)
+  assert is_finite(state)
