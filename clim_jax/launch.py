@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 from etils import epath
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
@@ -22,12 +21,13 @@ from clim_jax import devices, sharding
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
-from clim_jax.experiment import configuration, cores
+from clim_jax.experiment import configuration, cores, images
 from clim_jax.experiment.cautions import cautions, tell_of, warn
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
 from clim_jax.experiment.runs import Trained, open_trained
+from clim_jax.experiment.workdir import only_run
 from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain import learning
 from clim_jax.pretrain.pretrain import pretrain
@@ -102,21 +102,19 @@ def _pretrain(
 ) -> None:
   config = with_groups(config, devices=jax.device_count())
   saved = workdir / "config.json"
-  if saved.exists():
-    changed = configuration.differences(config, saved)
-    if changed:
-      raise ConfigError(
-        f"{workdir} holds a run with another config; use another --workdir or give "
-        "the same values:\n  " + "\n  ".join(changed)
-      )
+  changes = configuration.changes(config, saved) if saved.exists() else []
   experiment = open_experiment(config)
-  multihost_utils.sync_global_devices("read")  # before process 0 writes
-  if jax.process_index() == 0:
-    workdir.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, saved)
-  multihost_utils.sync_global_devices("written")
-  _introduce(experiment, workdir, console)
-  state = pretrain(experiment, workdir, console)
+  _check_images(experiment, workdir / images.FILE, changes)
+  with only_run(workdir):
+    if not saved.exists() and (workdir / "checkpoints").exists():
+      warn(
+        console,
+        [f"{saved} is missing: the checkpoints are taken for those of this config"],
+      )
+    _introduce(experiment, workdir, console)
+    for change in changes:
+      console.print(f"changed: {change}; {change.effect}", soft_wrap=True)
+    state = pretrain(experiment, workdir, console, changes)
   role = config.evaluation.encoder
   variables = {
     "params": getattr(state, f"{role}_params"),
@@ -133,12 +131,25 @@ def _pretrain(
   _say_next(workdir, step, console)
 
 
+def _check_images(
+  experiment: Experiment, path: epath.Path, changes: list[configuration.Change]
+) -> None:
+  """Raises ConfigError if they are not those of the run, or cannot be compared."""
+  if path.exists():
+    images.check_same(experiment.train, path)
+  elif any(change.key == "data.path" for change in changes):
+    raise ConfigError(
+      "the run has no list of its images to compare those of another data.path with: "
+      "give the former path once more"
+    )
+
+
 def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) -> None:
   """What is trained, on what and where to, and what may surprise."""
-  config, images = experiment.config, experiment.train.num_images
+  config, num_images = experiment.config, experiment.train.num_images
   steps, queue_size = experiment.stream.steps_per_epoch, config.moco.queue_size
   for line in (
-    f"{config.name}: {images:,} images, {config.epochs} epochs of {steps:,} steps",
+    f"{config.name}: {num_images:,} images, {config.epochs} epochs of {steps:,} steps",
     f"training on {devices.describe(jax.devices())}, into {workdir}",
     f"a loss near log(1 + {queue_size}) = {learning.chance_loss(queue_size):.2f} is "
     "chance",
@@ -148,7 +159,7 @@ def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) ->
   unused = devices.unused_accelerator()
   warn(console, [unused] if unused else [])
   total_steps = experiment.total_steps
-  warn(console, cautions(config, num_images=images, total_steps=total_steps))
+  warn(console, cautions(config, num_images=num_images, total_steps=total_steps))
 
 
 def _say_next(workdir: epath.Path, step: int, console: Console) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import pathlib
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -17,9 +17,20 @@ from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.keys import flatten
 from clim_jax.whole import written_whole
 
-# Keys that may change between the sessions of one run: they do not shape training.
+# What may change between the sessions of one run. These do not shape training:
 _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
-_FREE_KEYS = ("augment.implementation",)
+# These do not either, or as the one who asks for it means it; they are said and
+# recorded, with what follows.
+_MAY_CHANGE = {
+  "augment.implementation": "the same up to rounding",
+  "data.on_bad_image": "bad images are met from here on as it says",
+  "data.path": "the images were compared and are the same",
+  "epochs": "the learning rate follows the longer schedule from here on, and may jump",
+  "model.dtype": "parameters were float32 and stay so",
+  "model.recompute": "the same up to rounding",
+  "optimizer.learning_rate": "the schedule keeps its course at the new height",
+  "selection.scoring": "the same neighbours",
+}
 # Those of a run that is looked at again, perhaps on other images.
 _MAY_DIFFER = [[section] for section in (*_FREE_SECTIONS, "data")]
 _SHIPPED = pathlib.Path(base.__file__).parent
@@ -92,17 +103,65 @@ def save(config: ConfigDict, path: epath.Path) -> None:
     beside.write_text(text)
 
 
-def differences(config: ConfigDict, path: epath.Path) -> list[str]:
-  """Keys whose value is not the saved one, as "key: saved → given" lines."""
-  saved = flatten(json.loads(path.read_text()))
-  given = flatten(json.loads(json.dumps(config.to_dict())))
-  return [
-    f"{key}: {saved.get(key, '(none)')} → {given.get(key, '(none)')}"
+class Change(NamedTuple):
+  """Of a key, between two sessions of a run."""
+
+  key: str
+  saved: Any
+  given: Any
+
+  def __str__(self) -> str:
+    return f"{self.key}: {self.saved} → {self.given}"
+
+  @property
+  def effect(self) -> str:
+    return _MAY_CHANGE[self.key]
+
+
+def changes(config: ConfigDict, path: epath.Path) -> list[Change]:
+  """What a run goes on with that may change, of the keys that shape it.
+
+  A key that an older version did not save had the default of base.
+
+  Raises:
+    ConfigError: the file is damaged, or a key differs that may not.
+  """
+  saved = keys.BASE | flatten(_read(path))
+  saved, given = (
+    flatten(json.loads(json.dumps(values))) for values in (saved, flatten(config))
+  )
+  found = [
+    Change(key, saved.get(key, "(none)"), given.get(key, "(none)"))
     for key in sorted(saved | given)
-    if saved.get(key) != given.get(key)
-    and key.split(".")[0] not in _FREE_SECTIONS
-    and key not in _FREE_KEYS
+    if saved.get(key) != given.get(key) and key.split(".")[0] not in _FREE_SECTIONS
   ]
+  refused = [change for change in found if not _may(change)]
+  if refused:
+    raise ConfigError(
+      f"{path.parent} holds a run with another config; use another --workdir or give "
+      "the same values:\n  " + "\n  ".join(map(str, refused))
+    )
+  return found
+
+
+def _may(change: Change) -> bool:
+  if change.key == "epochs":
+    return change.given > change.saved
+  return change.key in _MAY_CHANGE
+
+
+def _read(path: epath.Path) -> dict[str, Any]:
+  """A saved config; raises ConfigError if it is damaged."""
+  try:
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+      raise TypeError(f"holds {type(values).__name__} and not keys")
+  except (ValueError, TypeError) as error:
+    raise ConfigError(
+      f"{path} is damaged ({error}): bring back a copy; or remove it and pretrain with "
+      "the same config and flags as before, which it then holds again"
+    ) from error
+  return values
 
 
 WHOLE_CONFIG = Overrides(config_file=True, keys=())
@@ -118,9 +177,9 @@ def restore_into(
   config's values.
 
   Raises:
-    ConfigError: an override of what the run was trained with.
+    ConfigError: an override of what the run was trained with, or a damaged file.
   """
-  saved = ConfigDict(json.loads(path.read_text()))
+  saved = ConfigDict(_read(path))
   _fill(saved, config)
   if overrides.config_file:
     for section in _FREE_SECTIONS:

@@ -1,18 +1,22 @@
 """Pretraining from the newest good checkpoint, or from the start."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 from etils import epath
+from jax.experimental import multihost_utils
 from rich.console import Console
 
 from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.experiment import configuration, images
 from clim_jax.experiment.cautions import warn
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
+from clim_jax.experiment.configuration import Change
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.experiment.runs import with_weights
+from clim_jax.experiment.workdir import append_session
 from clim_jax.method.state import TrainState
 from clim_jax.pretrain.interruption import Interruption
 from clim_jax.pretrain.learning import chance_loss
@@ -23,9 +27,18 @@ from clim_jax.pretrain.reports import Reports
 
 
 def pretrain(
-  experiment: Experiment, workdir: epath.Path, console: Console
+  experiment: Experiment,
+  workdir: epath.Path,
+  console: Console,
+  changes: Sequence[Change] = (),
 ) -> TrainState:
   """Trains to the end from the newest good checkpoint of `workdir`, or from the start.
+
+  Args:
+    experiment: what to train.
+    workdir: where the run lives.
+    console: for what is said.
+    changes: of the config since the session before.
 
   Raises:
     FloatingPointError: the run is not finite; checkpoints stay as they are.
@@ -40,7 +53,11 @@ def pretrain(
     extractor = FeatureExtractor(experiment, experiment.train)
     first_step, start = _start(experiment, checkpoints, console)
     log = None
+    multihost_utils.sync_global_devices("read")  # before process 0 writes
     if jax.process_index() == 0:
+      images.save(experiment.train, workdir / images.FILE)
+      append_session(workdir, first_step, changes)
+      configuration.save(config, workdir / "config.json")
       log = MetricLog(
         workdir, resume_step=first_step, tensorboard=config.log.tensorboard
       )

@@ -30,18 +30,84 @@ def test_every_config_keeps_the_types_of_base(path):
     assert type(value) is type(expected[key]), key
 
 
-def test_differences_name_the_changed_keys_and_both_values(tmp_path):
+def test_what_may_not_change_is_refused_with_both_values(tmp_path):
   config = base.get_config()
   configuration.save(config, tmp_path / "config.json")
-  assert configuration.differences(config, tmp_path / "config.json") == []
+  assert configuration.changes(config, tmp_path / "config.json") == []
   config.moco.queue_size = 17
   config.views.sides = (48, 32)
   config.log.every_steps = 1  # this and the next may change within a run
   config.augment.implementation = "xla"
-  assert configuration.differences(config, tmp_path / "config.json") == [
-    "moco.queue_size: 65536 → 17",
-    "views.sides: [32] → [48, 32]",
+  with pytest.raises(ConfigError) as refused:
+    configuration.changes(config, tmp_path / "config.json")
+  assert str(refused.value).splitlines()[1:] == [
+    "  moco.queue_size: 65536 → 17",
+    "  views.sides: [32] → [48, 32]",
   ]
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("data.on_bad_image", "skip"),
+    ("data.path", "/elsewhere"),
+    ("epochs", 300),
+    ("model.dtype", "float32"),
+    ("model.recompute", True),
+    ("optimizer.learning_rate", 0.01),
+    ("selection.scoring", "bfloat16"),
+    ("augment.implementation", "xla"),
+  ],
+)
+def test_what_may_change_is_told_with_what_follows(key, value, tmp_path):
+  config = base.get_config()
+  configuration.save(config, tmp_path / "config.json")
+  config.update_from_flattened_dict({key: value})
+  (change,) = configuration.changes(config, tmp_path / "config.json")
+  assert (change.key, change.given) == (key, value)
+  assert change.effect
+
+
+def test_fewer_epochs_than_planned_are_refused(tmp_path):
+  config = base.get_config()
+  configuration.save(config, tmp_path / "config.json")
+  config.epochs = 100
+  with pytest.raises(ConfigError, match="epochs: 200 → 100"):
+    configuration.changes(config, tmp_path / "config.json")
+
+
+def test_a_key_that_an_older_version_did_not_save_changes_nothing(tmp_path):
+  config, path = base.get_config(), tmp_path / "config.json"
+  configuration.save(config, path)
+  saved = json.loads(path.read_text())
+  del saved["selection"]["scoring"], saved["mixture"]
+  path.write_text(json.dumps(saved))
+  assert configuration.changes(config, path) == []
+  config.mixture.alpha = 1.0  # not as that version had it
+  with pytest.raises(ConfigError, match=r"mixture\.alpha: 2\.0 → 1\.0"):
+    configuration.changes(config, path)
+
+
+@pytest.mark.parametrize(
+  "content", ['{"epochs": 2, "da', "", "[]", "3", "\x00\x00", '{"a": }']
+)
+def test_a_damaged_config_is_refused_with_the_mend(content, tmp_path):
+  path = tmp_path / "config.json"
+  path.write_text(content)
+  for read in (configuration.changes, configuration.restore_into):
+    with pytest.raises(ConfigError, match=r"config\.json is damaged .* bring back"):
+      read(base.get_config(), path)
+
+
+def test_a_config_is_written_only_if_it_differs(tmp_path):
+  config, path = base.get_config(), tmp_path / "config.json"
+  configuration.save(config, path)
+  inode = path.stat().st_ino
+  configuration.save(config, path)
+  assert path.stat().st_ino == inode
+  config.epochs = 3
+  configuration.save(config, path)
+  assert json.loads(path.read_text())["epochs"] == 3
 
 
 def test_a_saved_config_is_restored_with_the_evaluation_asked_for(tmp_path):

@@ -1,0 +1,55 @@
+"""Which images a run is trained on, so that a later session has the same."""
+
+import gzip
+import hashlib
+import os
+
+from etils import epath
+
+from clim_jax.data.source import ArraySource, Source
+from clim_jax.experiment.error import ConfigError
+from clim_jax.whole import written_whole
+
+FILE = "images.txt.gz"  # in a workdir
+_SHOWN = 3  # names in a message
+
+
+def list_images(source: Source) -> list[str]:
+  """The names of all images below the folder they share; of an array its digest."""
+  if isinstance(source, ArraySource):
+    digest = hashlib.blake2b(source.images.tobytes(), digest_size=16).hexdigest()
+    return [f"array {source.images.shape} {digest}"]
+  names = [source.name(image) for image in range(source.num_images)]
+  folder = os.path.commonpath([os.path.dirname(name) for name in names])
+  return [name.removeprefix(folder).lstrip("/") for name in names]
+
+
+def check_same(source: Source, path: epath.Path) -> None:
+  """Raises ConfigError if these are not the images of the list in `path`."""
+  kept = gzip.decompress(path.read_bytes()).decode().splitlines()
+  given = list_images(source)
+  if given == kept:
+    return
+  told = [
+    f"{len(names)} {what} ({', '.join(sorted(names)[:_SHOWN])}"
+    f"{', …' if len(names) > _SHOWN else ''})"
+    for what, names in (
+      ("added", set(given) - set(kept)),
+      ("missing", set(kept) - set(given)),
+    )
+    if names
+  ]
+  raise ConfigError(
+    f"these are not the images that the run began with: {' and '.join(told)}; "
+    "positives are kept by the number of an image, so bring back the same ones, or "
+    "begin anew with another --workdir"
+  )
+
+
+def save(source: Source, path: epath.Path) -> None:
+  """Writes the list, unless there is one."""
+  if path.exists():
+    return
+  text = "".join(f"{line}\n" for line in list_images(source))
+  with written_whole(path) as beside:
+    beside.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,0 +1,59 @@
+"""One run in one folder: who may write there, and what its sessions were."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+from collections.abc import Iterator, Sequence
+
+import jax
+from etils import epath
+
+from clim_jax.experiment.configuration import Change
+from clim_jax.experiment.error import ConfigError
+from clim_jax.whole import written_whole
+
+_VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint")
+
+
+@contextlib.contextmanager
+def only_run(workdir: epath.Path) -> Iterator[None]:
+  """Keeps other processes from training in a folder; a crash ends that too.
+
+  On local paths. Of several processes of one run the first holds the folder.
+
+  Raises:
+    ConfigError: another process trains there.
+  """
+  if jax.process_index() != 0 or "://" in str(workdir):
+    yield
+    return
+  workdir.mkdir(parents=True, exist_ok=True)
+  with (workdir / ".lock").open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ConfigError(
+        f"another process trains in {workdir}: wait until it ends, or give another "
+        "--workdir"
+      ) from error
+    except OSError:  # a file system without locks
+      pass
+    yield
+
+
+def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) -> None:
+  """Adds a line to history.jsonl: when a session begins, where, and what it changed."""
+  path = workdir / "history.jsonl"
+  past = path.read_text() if path.exists() else ""
+  record = {
+    "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    "step": step,
+    "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+    "processes": jax.process_count(),
+    "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+    "changed": {change.key: [change.saved, change.given] for change in changes},
+  }
+  with written_whole(path) as beside:
+    beside.write_text(past + json.dumps(record) + "\n")
