@@ -3,6 +3,7 @@
 Nothing heavy is imported before what was typed is known to be right.
 """
 
+import os
 import signal
 import sys
 
@@ -49,7 +50,10 @@ def _run(command: Command) -> None:
   except (ConfigError, BadImageError, FloatingPointError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
   except Interrupted as stop:
-    print(f"stopped: {stop}", file=sys.stderr)
-    sys.exit(stop.exit_code)
+    print(f"stopped: {stop}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    if values["distributed"]:
+      sys.exit(stop.exit_code)  # the processes take leave of each other
+    os._exit(stop.exit_code)  # all is saved; TensorFlow would take longer to end
   except KeyboardInterrupt:
     sys.exit(130)

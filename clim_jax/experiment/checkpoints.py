@@ -84,7 +84,7 @@ class Checkpoints:
       try:
         checkpoint = self.restore(step, like)
       except Exception as error:  # whatever orbax and tensorstore make of the damage
-        faults[step] = _first_line(error)
+        faults[step] = first_line(error)
         continue
       if is_finite(checkpoint.state):
         self._set_aside(list(faults))
@@ -156,7 +156,7 @@ class Checkpoints:
     return {"params": state[f"{role}_params"], "batch_stats": state[f"{role}_stats"]}
 
   def _check(self, step: int) -> None:
-    self._manager.wait_until_finished()
+    self.wait()
     known = self._manager.all_steps()
     if step not in known:
       raise FileNotFoundError(
@@ -175,6 +175,7 @@ class Checkpoints:
     self._manager.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+  """Its kind and the beginning of its message."""
   lines = str(error).strip().splitlines() or [""]
   return f"{type(error).__name__}: {lines[0][:200]}"

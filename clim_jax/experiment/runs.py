@@ -11,7 +11,7 @@ from rich.console import Console
 from clim_jax import sharding
 from clim_jax.experiment import configuration
 from clim_jax.experiment.cautions import warn
-from clim_jax.experiment.checkpoints import Checkpoints
+from clim_jax.experiment.checkpoints import Checkpoints, first_line
 from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.experiment import init_variables, make_encoder
 from clim_jax.probes.subjects import Subject
@@ -105,6 +105,11 @@ def open_run(
     )
   except FileNotFoundError as error:
     raise ConfigError(f"evaluation.step: {error}") from error
+  except Exception as error:  # whatever orbax and tensorstore make of damage
+    raise ConfigError(
+      f"the checkpoint {path / str(step)} cannot be read ({first_line(error)}); set "
+      "evaluation.step to another one, or pretrain on: the run steps back to a good one"
+    ) from error
   finally:
     checkpoints.close()
   subject = Subject(workdir.name, make_encoder(config, mesh, groups=1), variables)

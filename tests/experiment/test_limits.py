@@ -75,6 +75,9 @@ def changed(key, value):
     ("online.every_epochs", -1, "≥ 0"),
     ("evaluation.batch_size", 12, "8 devices"),
     ("epochs", 0, "epochs 0 must be > 0"),
+    ("checkpoint.keep", 0, "checkpoint.keep 0 must be ≥ 1; a large number"),
+    ("checkpoint.keep", -1, "checkpoint.keep -1 must be ≥ 1; a large number"),
+    ("checkpoint.every_minutes", -1.0, "0 saves by epochs alone"),
   ],
 )
 def test_a_value_out_of_range_is_refused(key, value, message):
