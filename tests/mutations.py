@@ -336,7 +336,7 @@ MUTATIONS = (
     "experiment/configuration.py",
     "if saved.get(key) != given.get(key)",
     "if key not in saved",
-    "experiment/test_configuration.py::test_differences_name_the_changed_keys_and_both_values",
+    "experiment/test_configuration.py::test_what_may_not_change_is_refused_with_both_values",
   ),
   Mutation(
     "experiment/cores.py",
@@ -365,8 +365,8 @@ MUTATIONS = (
   ),
   Mutation(
     "pretrain/logs.py",
-    'json.loads(line)["step"] <= resume_step',
-    'json.loads(line)["step"] < resume_step',
+    'record["step"] <= resume_step',
+    'record["step"] < resume_step',
     "pretrain/test_runs.py::test_a_run_that_died_goes_on_as_one_that_did_not",
   ),
   Mutation(
