@@ -6,7 +6,7 @@ left to right.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -109,9 +109,15 @@ def turn_upright(
     exchange, down, across = tf.unstack(tf.gather(_MOVES, orientation - 1))
     out = []
     for image in images:
-      image = tf.where(exchange, tf.transpose(image, (1, 0, 2)), image)
-      image = tf.where(down, tf.reverse(image, (0,)), image)
-      out.append(tf.where(across, tf.reverse(image, (1,)), image))
+      image = _moved(exchange, image, lambda image: tf.transpose(image, (1, 0, 2)))
+      image = _moved(down, image, lambda image: tf.reverse(image, (0,)))
+      out.append(_moved(across, image, lambda image: tf.reverse(image, (1,))))
     return tuple(out)
 
   return tf.cond(orientation == UPRIGHT, lambda: tuple(images), turned)
+
+
+def _moved(
+  wanted: tf.Tensor, image: tf.Tensor, move: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+  return tf.cond(wanted, lambda: move(image), lambda: image)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -19,6 +20,7 @@ ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
 NO_LABEL = -1  # of an image among others that have one
 _SEARCH_SECONDS = 30  # for other bad images, once one is found
 _NAMED = 10  # of them
+_INNER = re.compile(r"{{.*?}} | \[Op:\w+\]")  # TensorFlow's notes to itself
 
 
 class BadImageError(ValueError):
@@ -169,7 +171,7 @@ class EncodedSource:
     try:
       decode_whole(self.load(self.fetch(tf.constant([image], tf.int64))[0]))
     except tf.errors.OpError as error:
-      return error.message.splitlines()[0]
+      return _INNER.sub("", error.message.splitlines()[0])
     except ValueError as error:
       return str(error)
     return None
