@@ -33,7 +33,7 @@ def selection_figures(
     positives drawn from the new table that were not in the old one,
     `expected_empty_share`: 1/(K'+1) averaged over anchors with K' neighbours in
     the same cluster, what chance alone would leave empty, `knn_precision` and
-    `positives_precision`: mean over anchors of the share with the anchor's label.
+    `positives_precision`: mean over labelled anchors of the share with their label.
   """
   images = len(positives.count)
   figures = {

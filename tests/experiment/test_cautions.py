@@ -2,12 +2,14 @@
 
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 from small_run import ROOT
 
+from clim_jax.data.source import About, ArraySource
 from clim_jax.experiment import configuration
-from clim_jax.experiment.cautions import cautions, warn
+from clim_jax.experiment.cautions import cautions, tell_of, warn
 
 STEPS, IMAGES = 5000, 100_000  # enough of both
 
@@ -78,3 +80,14 @@ def test_a_warning_is_one_line_with_flags_also_where_all_is_quiet(
   assert console.file.getvalue().startswith("warning: [red] long")
   assert console.file.getvalue().endswith("set --config.moco.queue_size\n")
   assert console.quiet == quiet
+
+
+def test_what_images_were_taken_for_is_said_once_with_flags():
+  pixels, about = np.zeros((1, 2, 2, 3), np.uint8), ("set data.labels=none",)
+  train = ArraySource(pixels, None, About(facts=about))
+  test = ArraySource(pixels, None, About(facts=about, warnings=("no evaluation",)))
+  out = io.StringIO()
+  tell_of(Console(file=out), train, test)
+  tell_of(Console(file=out), train, None)
+  fact = "set --config.data.labels=none"
+  assert out.getvalue().splitlines() == [fact, "warning: no evaluation", fact]
