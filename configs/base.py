@@ -129,7 +129,7 @@ def get_config() -> ConfigDict:
   checkpoint.every_epochs = 10
   # And whenever so many minutes have passed since the last one; 0: never.
   checkpoint.every_minutes = 10.0
-  checkpoint.keep = 2  # newest ones; with 1 a damaged one cannot be made good
+  checkpoint.keep = 2  # of those by epochs; the newest two stay anyhow
 
   evaluation = config.evaluation = ConfigDict()
   # After pretraining and by --mode=evaluate; configs/evaluate/ has one file a protocol.

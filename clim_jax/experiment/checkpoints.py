@@ -4,8 +4,10 @@ Positives stand beside the state, not in it: what only reads the state, such as 
 evaluation, need not know them.
 """
 
+import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +15,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import (
+  PolicyCheckpointInfo,
+  PreservationContext,
+  PreservationPolicy,
+)
 
 from clim_jax.experiment.error import ConfigError
 from clim_jax.method.state import TrainState, is_finite
@@ -26,6 +33,26 @@ class Checkpoint(NamedTuple):
   positives: Positives | None  # None before the first selection
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kept(PreservationPolicy):
+  """The newest two, one to step back to, and the newest of those that are planned.
+
+  Saves by minutes and by signals do not push out those by epochs.
+  """
+
+  keep: int
+  every: int
+
+  def should_preserve(
+    self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+  ) -> list[bool]:
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    planned = [step for step in sorted(steps) if step % self.every == 0]
+    kept = {*sorted(steps)[-2:], *planned[-self.keep :]}
+    return [step in kept for step in steps]
+
+
 class Restored(NamedTuple):
   """The newest checkpoint that could be read."""
 
@@ -37,9 +64,21 @@ class Restored(NamedTuple):
 class Checkpoints:
   """The checkpoints of a run; saving goes on in the background."""
 
-  def __init__(self, path: epath.Path, *, keep: int | None = None) -> None:
-    """`keep` bounds how many stay; None keeps all (for reading)."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None)
+  def __init__(
+    self, path: epath.Path, *, keep: int | None = None, every: int = 1
+  ) -> None:
+    """Opens those of a folder.
+
+    Args:
+      path: the folder.
+      keep: how many of the steps that `every` divides stay; the newest two stay
+        anyhow. None: for reading, all stay.
+      every: steps from one save that is planned to the next.
+    """
+    options = ocp.CheckpointManagerOptions(
+      create=keep is not None,
+      preservation_policy=None if keep is None else _Kept(keep, every),
+    )
     items = {name: ocp.StandardCheckpointHandler() for name in Checkpoint._fields}
     self._path = path
     self._manager = ocp.CheckpointManager(

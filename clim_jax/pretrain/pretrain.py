@@ -48,7 +48,11 @@ def pretrain(
   config = experiment.config
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
-      Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+      Checkpoints(
+        workdir / "checkpoints",
+        keep=config.checkpoint.keep,
+        every=config.checkpoint.every_epochs * experiment.stream.steps_per_epoch,
+      )
     )
     extractor = FeatureExtractor(experiment, experiment.train)
     first_step, start = _start(experiment, checkpoints, console)
@@ -107,8 +111,8 @@ def _losses(log: MetricLog, first_step: int) -> Iterator[str]:
   """What an earlier session wrote and this one cannot go on from."""
   if log.unreadable:
     yield (
-      f"metrics.jsonl: {log.unreadable} lines could not be read, as a process leaves "
-      "the last one when it is killed, and are dropped"
+      "metrics.jsonl: lines that cannot be read, as a process leaves the last one when "
+      f"it is killed, are dropped: {log.unreadable}"
     )
   if log.beyond and not first_step:
     yield (

@@ -164,3 +164,10 @@ def test_a_save_that_dies_does_not_hide_the_one_before(saved, tmp_path):
 def test_a_good_checkpoint_is_taken_as_it_is(saved):
   with Checkpoints(epath.Path(saved), keep=2) as checkpoints:
     assert checkpoints.restore_newest(tree(0))[::2] == (4, {})
+
+
+def test_saves_by_minutes_do_not_push_out_those_by_epochs(tmp_path):
+  with Checkpoints(epath.Path(tmp_path), keep=2, every=10) as checkpoints:
+    for step in (3, 10, 13, 20, 23, 30, 31, 32, 34):
+      checkpoints.save(step, Checkpoint(STATE, None))
+  assert {int(path.name) for path in tmp_path.iterdir()} == {20, 30, 32, 34}

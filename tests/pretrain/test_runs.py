@@ -128,6 +128,40 @@ def test_resuming_with_another_config_names_the_keys(plain_run, arrays, tmp_path
   run(config, workdir)  # what does not shape training may change
 
 
+def test_what_may_change_goes_on_and_is_kept_in_the_history(
+  plain_run, arrays, tmp_path, capsys
+):
+  workdir = tmp_path / "run"
+  shutil.copytree(plain_run, workdir)
+  moved = shutil.copy(arrays, tmp_path / "moved.npz")
+  config = small("base", moved, selection__rule="none")
+  config.epochs, config.optimizer.learning_rate = 3, 0.01
+  with (workdir / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 5, "lo')
+  records = run(config, workdir)
+  assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+  said = capsys.readouterr().out
+  assert "changed: epochs: 2 → 3; the learning rate follows the longer" in said
+  assert "are dropped: 1" in said
+  assert "resuming from step 4" in said
+  first, second = map(json.loads, (workdir / "history.jsonl").open())
+  assert first["changed"] == {}
+  assert second["step"] == 4
+  assert second["changed"] == {
+    "data.path": [str(arrays), str(moved)],
+    "epochs": [2, 3],
+    "optimizer.learning_rate": [0.03, 0.01],
+  }
+  assert json.loads((workdir / "config.json").read_text())["epochs"] == 3
+
+
+def test_other_images_are_refused_before_a_step(plain_run, held_out_arrays, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(plain_run, workdir)
+  with pytest.raises(ConfigError, match="not the images that the run began with"):
+    run(small("base", held_out_arrays, selection__rule="none"), workdir)
+
+
 def test_evaluation_restores_a_step_and_reproduces_the_figures(
   arrays, tmp_path, capsys
 ):
