@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from clim_jax import launch
+from clim_jax import command_line, launch
 from clim_jax.command_line.key_list import key_list
 from clim_jax.command_line.pages import page
 from clim_jax.command_line.parse import parse
@@ -213,3 +213,16 @@ def test_a_home_is_expanded_in_every_path(monkeypatch):
 def test_errors_name_a_key_by_its_flag(message, said):
   start, _, _ = said.partition("…")
   assert keys.with_flags(message).startswith(start)
+
+
+def test_a_full_disk_ends_a_run_in_a_sentence(monkeypatch, tmp_path):
+  def run(*_):
+    raise OSError(28, "No space left on device", "metrics.jsonl")
+
+  monkeypatch.setattr(launch, "run", run)
+  monkeypatch.setattr(sys, "argv", ["clim", f"--workdir={tmp_path}"])
+  with pytest.raises(SystemExit) as ended:
+    command_line.main()
+  assert ended.value.code == (
+    "error: [Errno 28] No space left on device: 'metrics.jsonl'"
+  )

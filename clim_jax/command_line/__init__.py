@@ -47,7 +47,7 @@ def _run(command: Command) -> None:
     files = (values[name] or "" for name in ("input", "output", "format"))
     request = launch.Request(*files, command.overrides, bool(values["quiet"]))
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
-  except (ConfigError, BadImageError, FloatingPointError) as error:
+  except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
   except Interrupted as stop:
     print(f"stopped: {stop}", file=sys.stderr, flush=True)

@@ -163,8 +163,9 @@ class Loop:
     self._saved_at = time.monotonic()
 
   def _leave(self, now: Checkpoint, step: int) -> NoReturn:
-    if step:  # before the first there is nothing to save
-      self._save(now, step)
+    if not step:
+      raise self._interruption.ended("before the first step: nothing is lost")
+    self._save(now, step)
     self._checkpoints.wait()
     raise self._interruption.ended(
       f"saved after step {step} of {self._experiment.total_steps}; the same command "
