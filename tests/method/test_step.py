@@ -116,6 +116,13 @@ def test_key_encoder_is_the_moving_average_before_the_step():
     first.query_params,
   )
   assert_trees_close(second.key_params, expected, rtol=1e-6, atol=1e-7)
+  # And the query encoder goes on from itself, by the momentum of its gradients.
+  expected = jax.tree.map(
+    lambda query, moved: query - tiny.LEARNING_RATE * moved,
+    first.query_params,
+    optax.tree.get(second.opt_state, "trace"),
+  )
+  assert_trees_close(second.query_params, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["cutmix", "mixup", "direct"])
