@@ -5,9 +5,9 @@ python main.py --config=pods/v4_32 --distributed \
   --config.data.path=/data/imagenet --workdir=gs://BUCKET/clim
 
 64 anchors a chip. Rate and warm-up are for 1,024 anchors a step, by the linear rule;
-they are our choice, and no TPU has run this yet. docs/notebook/performance.md tells
-memory and the bound of speed by compiling, and what a core brings as input: at the
-bound a host's four chips would want about 70 cores.
+they are our choice. The step was compiled for eight v4 and v5e, not for this slice, and
+no TPU has run it. At the bound that this gives (docs/notebook/performance.md) a host's
+four chips would want about 70 cores for input.
 """
 
 from ml_collections import ConfigDict

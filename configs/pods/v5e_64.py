@@ -6,8 +6,9 @@ python main.py --config=pods/v5e_64 --distributed \
 
 32 anchors a chip, which the compiled step makes better use of than 64
 (docs/notebook/performance.md). Rate and warm-up are for 2,048 anchors a step, by the
-linear rule; they are our choice, and no TPU has run this yet. At the bound of that
-table a host's four chips would want about 40 cores for input.
+linear rule; they are our choice. That step was compiled for eight chips, not for this
+slice, and no TPU has run it. At its bound a host's four would want about 40 cores for
+input.
 """
 
 from ml_collections import ConfigDict
