@@ -9,13 +9,15 @@ from jax import lax
 
 
 def map_row_blocks(function: Callable[..., Any], rows: Any, block: int) -> Any:
-  """Applies `function` to blocks of at most `block` rows in turn.
+  """Applies `function` to blocks of `block` rows in turn.
+
+  The last block begins earlier to be whole: a bank that is padded would exist twice.
 
   Args:
-    function: takes a tree like `rows` with `block` rows each, returns a tree of
-      arrays with as many rows.
+    function: takes a tree like `rows` with `block` rows each (all of them if there are
+      fewer), returns a tree of arrays with as many rows, each of its own row alone.
     rows: a tree of arrays, [N, ...].
-    block: rows at once; the last block is filled up with zeros.
+    block: rows at once.
 
   Returns:
     The results, [N, ...].
@@ -23,10 +25,16 @@ def map_row_blocks(function: Callable[..., Any], rows: Any, block: int) -> Any:
   total = jax.tree.leaves(rows)[0].shape[0]
   block = min(block, total)
   count = -(-total // block)
+  again = count * block - total  # rows that the last block shares with the one before
 
-  def split(x: jax.Array) -> jax.Array:
-    widths = [(0, count * block - total)] + [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, widths).reshape(count, block, *x.shape[1:])
+  def of_block(number: jax.Array) -> Any:
+    first = jnp.minimum(number * block, total - block)
+    return function(
+      jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, block), rows)
+    )
 
-  out = lax.map(function, jax.tree.map(split, rows))
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], out)
+  def joined(x: jax.Array) -> jax.Array:
+    whole = x[:-1].reshape(-1, *x.shape[2:])
+    return jnp.concatenate([whole, x[-1, again:]])
+
+  return jax.tree.map(joined, lax.map(of_block, jnp.arange(count)))

@@ -31,3 +31,10 @@ def test_no_more_rows_than_a_block_exist_at_once(block, seen):
 
   jax.eval_shape(lambda x: map_row_blocks(function, x, block), jnp.zeros((10, 3)))
   assert set(shapes) == {(seen, 3)}
+
+
+def test_a_bank_is_not_copied_to_fill_its_last_block():
+  bank = jnp.zeros((10_001, 64))
+  mapped = jax.jit(lambda x: map_row_blocks(lambda rows: rows.sum(axis=1), x, 1000))
+  memory = mapped.lower(bank).compile().memory_analysis()
+  assert memory.temp_size_in_bytes < bank.nbytes / 5
