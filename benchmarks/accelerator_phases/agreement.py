@@ -19,7 +19,7 @@ from clim_jax.selection.refresh import Rows, Selection
 
 _SHAPE = programs.Shape(
   *("resnet_small", "cifar", (32,), 64, 512, programs.CIFAR),
-  **dict(width=16, hidden=64, dtype="float32", momentum=0.99),
+  **dict(width=16, hidden=64, dtype="float32", momentum=0.99, learning_rate=0.3),
 )
 _STEPS = 20
 _REFERENCE = pathlib.Path(__file__).with_name("agreement.json")
