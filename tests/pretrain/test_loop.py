@@ -17,7 +17,6 @@ class NotedLoop(Loop):
 
   def __init__(self, every_steps, seen):
     self._config = Namespace(
-      checkpoint=Namespace(every_epochs=1),
       log=Namespace(every_steps=every_steps),
       online=Namespace(every_epochs=0),
     )
@@ -25,6 +24,7 @@ class NotedLoop(Loop):
     self._experiment = Namespace(total_steps=STEPS)
     self._meter = self._progress = self._checkpoints = MagicMock()
     self._online_probes, self._lap, self._seen = None, [], seen
+    self._interruption = Namespace(asked=lambda step: False)
 
   def _device_batches(self, step, stop, positives):
     return iter(range(step, stop))
@@ -32,6 +32,9 @@ class NotedLoop(Loop):
   def _update(self, state, batch, step):
     self._seen.append(("given", step))
     return state, step
+
+  def _is_saved(self, step, is_logged):
+    return False
 
   def _report(self, step, lap):
     self._seen.append(("fetched", step))
