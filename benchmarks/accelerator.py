@@ -38,7 +38,7 @@ class Ended(NamedTuple):
   phase: str
   status: str  # done | failed | out of time
   seconds: float
-  errors: int  # cases within it that failed
+  errors: int  # cases within it that failed, or in which what must hold does not
 
 
 def command_of(name: str, options: argparse.Namespace) -> list[str]:
@@ -72,7 +72,8 @@ def run_phase(name: str, options: argparse.Namespace, limit: float) -> Ended:
       if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-  errors = sum("error" in json.loads(line) for line in lines.read_text().splitlines())
+  found = [json.loads(line) for line in lines.read_text().splitlines()]
+  errors = sum("error" in f or any(v is False for v in f.values()) for f in found)
   return Ended(name, status, round(time.monotonic() - started, 1), errors)
 
 

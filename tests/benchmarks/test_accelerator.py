@@ -54,12 +54,13 @@ def test_a_phase_that_fails_or_hangs_stops_no_other(fake_phases, tmp_path):
     breaks="raise SystemExit('broken')",
     hangs="line('{}\\n')\nimport time; time.sleep(1000)",
     errs="""line('{"error": "a case"}\\n{}\\n')""",
+    differs="""line('{"agrees": false}\\n{"positives": 0}\\n')""",
     works="line('{}\\n')",
   )
   assert accelerator.main([f"--out={tmp_path}"]) == 1
   ended = {line["phase"]: line for line in lines_of(tmp_path / "phases.jsonl")}
   assert [(e["status"], e["errors"]) for e in ended.values()] == [
-    *(("failed", 0), ("out of time", 0), ("done", 1), ("done", 0))
+    *(("failed", 0), ("out of time", 0), ("done", 1), ("done", 1), ("done", 0))
   ]
   assert lines_of(tmp_path / "hangs.jsonl") == [{}]  # what it wrote before is kept
   assert "broken" in (tmp_path / "breaks.log").read_text()
