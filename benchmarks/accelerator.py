@@ -51,7 +51,9 @@ def run_phase(name: str, options: argparse.Namespace, limit: float) -> Ended:
   """Runs a phase to its end or its limit, with all that it started."""
   path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
   # One phase's programs serve the next, and the next run with the same DIR.
-  cache = {"JAX_COMPILATION_CACHE_DIR": str(options.out / "compiled")}
+  defaults = {"JAX_COMPILATION_CACHE_DIR": str(options.out / "compiled")}
+  if options.quick:  # libtpu without a TPU ends a process that traces
+    defaults["JAX_PLATFORMS"] = "cpu"
   lines = options.out / f"{name}.jsonl"
   lines.write_text("")
   started = time.monotonic()
@@ -59,7 +61,7 @@ def run_phase(name: str, options: argparse.Namespace, limit: float) -> Ended:
     process = subprocess.Popen(
       command_of(name, options),
       cwd=_ROOT,
-      env=cache | os.environ | {"PYTHONPATH": path},
+      env=defaults | os.environ | {"PYTHONPATH": path},
       stdout=log,
       stderr=subprocess.STDOUT,
       start_new_session=True,
