@@ -78,12 +78,15 @@ def test_an_environment_that_says_how_to_allocate_is_left_alone(name):
 
 
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
-def test_a_launch_keeps_freed_memory_that_of_programs_on_a_cpu(backend, monkeypatch):
+def test_a_launch_keeps_freed_memory_that_of_programs_on_a_cpu(
+  backend, tmp_path, monkeypatch
+):
   done = []
   monkeypatch.setattr(launch.jax, "default_backend", lambda: backend)
   monkeypatch.setattr(
     launch, "keep_freed_memory", lambda of_programs: done.append(of_programs)
   )
   monkeypatch.setitem(launch._MODES, "pretrain", lambda *_: done.append("pretrained"))
-  launch.run(None, "pretrain", None)
+  monkeypatch.setattr(launch.cores, "use_cores", lambda *_: None)
+  launch.run(None, "pretrain", tmp_path)
   assert done == [backend == "cpu", "pretrained"]

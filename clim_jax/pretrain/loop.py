@@ -127,6 +127,8 @@ class Loop:
       if is_logged or last:
         pending, self._lap = (step, self._lap), []
       leaves = self._interruption.asked(step)
+      if not leaves:
+        self._probe(step, now.state)  # its figures are of this step's record
       if self._is_saved(step, is_logged) or leaves:
         if pending is not None:
           self._report(*pending)
@@ -134,7 +136,6 @@ class Loop:
         self._save(now, step)
       if leaves:
         self._leave(now, step)
-      self._probe(step, now.state)
     if pending is not None:
       self._report(*pending)
     jax.block_until_ready(now.state)  # so that a refresh is not billed for these steps

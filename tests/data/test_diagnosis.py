@@ -10,7 +10,7 @@ from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.diagnosis import StageSeconds
 from clim_jax.data.sources import load_source
 
-PLAN = ViewPlan((RandomCrop(8, (0.2, 1.0), (1.0, 1.0)),), False, False)
+PLAN = ViewPlan((RandomCrop(8, (0.2, 1.0), (1.0, 1.0)),), False)
 
 
 @pytest.mark.parametrize(
