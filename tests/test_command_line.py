@@ -88,6 +88,12 @@ def test_keys_may_be_asked_for_among_other_words(line, count):
   assert len([x for x in lines if not x.lstrip().startswith("#")]) == count
 
 
+def test_no_argument_at_all_is_the_default_run():
+  assert page([]) is None
+  command = parse([])
+  assert (command.mode, command.config.name) == ("pretrain", "digits")
+
+
 def test_a_page_may_be_read_in_part():
   command = f"{sys.executable} main.py --keys | head -1"
   answer = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """What can be asked of the command line to read: help, keys, version."""
 
+import itertools
 import os
 import sys
 import textwrap
@@ -17,7 +18,9 @@ def page(arguments: Sequence[str]) -> str | None:
   Raises:
     ConfigError: keys are asked for that there are not.
   """
-  for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+  for argument, following in itertools.zip_longest(
+    arguments, arguments[1:], fillvalue=""
+  ):
     name, equals, text = argument.partition("=")
     if name in ("-h", "--help", "-help", "--helpfull", "--helpshort"):
       return _help()
