@@ -40,9 +40,7 @@ def list_images(root: str, classes: list[str] | None = None) -> Listing:
     ValueError: a class folder that `classes` does not name.
   """
   if not tf.io.gfile.isdir(root):
-    raise FileNotFoundError(
-      f"image folder {root!r} does not exist; set data.path=FOLDER"
-    )
+    raise FileNotFoundError(f"image folder {root!r} does not exist")
   found, passed_over = [], collections.Counter()
   for parts in _files(root, ()):
     extension = os.path.splitext(parts[-1])[1].lower()

@@ -187,7 +187,7 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
       white_level=data.white_level,
     )
   except (ValueError, OSError, ReadError) as error:
-    raise ConfigError(f"cannot open the data: {error}") from error
+    raise ConfigError(f"data.path={data.path} cannot be opened: {error}") from error
 
 
 def evaluation_crop(config: ConfigDict) -> CenterCrop:

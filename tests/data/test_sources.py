@@ -224,7 +224,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 def test_a_missing_folder_is_refused():
-  with pytest.raises(FileNotFoundError, match=r"set data\.path"):
+  with pytest.raises(FileNotFoundError, match="does not exist"):
     load("folder", path="/nowhere/at/all")
 
 
