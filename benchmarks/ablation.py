@@ -13,7 +13,6 @@ priority beside other work (`nice -n 19`).
 import argparse
 import fcntl
 import fnmatch
-import json
 import pathlib
 import shutil
 import statistics
@@ -106,17 +105,17 @@ def run_cells(
     workdir = work / cell.name.replace("/", "_")
     workdir.parent.mkdir(parents=True, exist_ok=True)
     arguments = cell.arguments(work / "data", workdir)
-    resumed = workdir.exists()
+    resumed, commit = workdir.exists(), ablation_results.commit()
     started = time.monotonic()
     code = (run or run_process)(cell, arguments, work / "log.txt")
     if code:
       print(f"{cell.name} ended with {code}; see {work / 'log.txt'}", flush=True)
       continue
     seconds = time.monotonic() - started
-    row = ablation_results.row(cell, workdir, seconds=seconds, resumed=resumed)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file:
-      file.write(json.dumps(row) + "\n")
+    row = ablation_results.row(
+      cell, workdir, commit=commit, seconds=seconds, resumed=resumed
+    )
+    ablation_results.append(results, row)
     shutil.rmtree(workdir)
     print(f"{cell.name}: {seconds:.0f} s, {ablation_results.summary(row)}", flush=True)
 

@@ -25,14 +25,24 @@ def read(path: pathlib.Path) -> dict[str, dict]:
   return rows
 
 
+def append(path: pathlib.Path, row: dict[str, Any]) -> None:
+  """Adds a row, on a line of its own even after a half-written one."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  before = path.read_text() if path.exists() else ""
+  end = "" if before.endswith("\n") or not before else "\n"
+  with path.open("a") as file:
+    file.write(f"{end}{json.dumps(row)}\n")
+
+
 def row(
-  cell: Cell, workdir: pathlib.Path, *, seconds: float, resumed: bool
+  cell: Cell, workdir: pathlib.Path, *, commit: str, seconds: float, resumed: bool
 ) -> dict[str, Any]:
   """Everything that a figure or a table is made of later.
 
   Args:
     cell: which run it was.
     workdir: where it lies.
+    commit: of the code when it began.
     seconds: of the whole process.
     resumed: whether an earlier process had begun it; `seconds` is then not all.
   """
@@ -47,7 +57,7 @@ def row(
     "config": cell.data.config,
     "overrides": {**cell.data.overrides, **cell.overrides},
     "version": __version__,
-    "commit": _commit(),
+    "commit": commit,
     "devices": _devices(log),
     "seconds": round(seconds, 1),
     "resumed": resumed,
@@ -99,7 +109,13 @@ def _devices(log: list[dict]) -> int | None:
   return round(whole / share) if whole and share else None
 
 
-def _commit() -> str:
-  root = pathlib.Path(__file__).parent
-  command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-  return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+def commit() -> str:
+  """Of the code as it is now; "-dirty" where more than results has changed."""
+  root = pathlib.Path(__file__).resolve().parent.parent
+
+  def git(*arguments: str) -> subprocess.CompletedProcess:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+  clean = git("diff", "--quiet", "HEAD", "--", ".", ":!results").returncode == 0
+  return git("rev-parse", "--short=12", "HEAD").stdout.strip() + "-dirty" * (not clean)

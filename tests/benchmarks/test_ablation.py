@@ -105,6 +105,23 @@ def test_a_half_written_line_is_no_finished_cell(tmp_path):
   assert list(ablation.ablation_results.read(path)) == ["a"]
 
 
+def test_a_row_after_a_half_written_one_can_be_read(tmp_path):
+  (tmp_path / "results.jsonl").write_text('{"cell": "b", "se')
+  assert len(run_all(tmp_path, to_the_end, cells=DIGITS[:1])) == 1
+
+
+def test_a_row_names_the_code_that_its_run_began_with(tmp_path, monkeypatch):
+  now = ["before"]
+  monkeypatch.setattr(ablation.ablation_results, "commit", lambda: now[0])
+
+  def code_changes_meanwhile(*arguments):
+    now[0] = "after"
+    return to_the_end(*arguments)
+
+  (row,) = run_all(tmp_path, code_changes_meanwhile, cells=DIGITS[:1]).values()
+  assert row["commit"] == "before"
+
+
 def test_the_list_says_what_is_done_and_what_is_left():
   done = {DIGITS[0].name: {"data": "digits", "arm": "center_wise", "seconds": 3600.0}}
   text = ablation.listing(DIGITS[:3], done)
