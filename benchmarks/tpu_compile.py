@@ -30,6 +30,7 @@ from jax.sharding import Mesh
 from benchmarks import tpu_programs
 from benchmarks.measurement import progress
 from clim_jax.augment.policy import IMPLEMENTATIONS
+from clim_jax.plan.tpu import chips, cost
 from clim_jax.selection.search.scoring import SCORINGS
 
 _IMAGES, _CENTERS, _NEIGHBOURS, _ITERATIONS = 1_281_167, 3000, 40, 20
@@ -60,11 +61,11 @@ def compiled_cost(
   program: str, topology: str, mesh: Mesh, batch_per_chip: int | None, lower: object
 ) -> Result:
   """Compiles one program; if it does not fit, the compiler's own error is shown."""
-  chip = tpu_programs.CHIPS[mesh.devices.flat[0].device_kind]
+  chip = chips.chip_of(mesh)
   progress(f"{program}, {topology}, {batch_per_chip or ''}")
   started = time.perf_counter()
-  compiled = tpu_programs.compile_readably(lower(), mesh)
-  memory = tpu_programs.memory_bytes(compiled)
+  compiled = chips.compile_readably(lower(), mesh)
+  memory = cost.memory_bytes(compiled)
   result = Result(
     program,
     topology,
@@ -76,25 +77,25 @@ def compiled_cost(
   )
   if batch_per_chip is None:
     return result
-  cost = tpu_programs.cost_of(compiled)
-  by_flops, by_bytes = cost.flops / chip.flops, cost.hbm_bytes / chip.bandwidth
+  told = cost.cost_of(compiled)
+  by_flops, by_bytes = told.flops / chip.flops, told.hbm_bytes / chip.bandwidth
   return dataclasses.replace(
     result,
     batch_per_chip=batch_per_chip,
-    gflop=round(cost.flops / 1e9, 1),
-    hbm_gb=round(cost.hbm_bytes / 1e9, 2),
-    augment_gb=round(cost.augment_bytes / 1e9, 2),
-    accessed_gb=round(cost.bytes_accessed / 1e9, 2),
-    million_cycles=round(cost.cycles / 1e6, 2),
-    augment_million_cycles=round(cost.augment_cycles / 1e6, 2),
-    collective_mb=round(cost.collective_bytes / 1e6, 1),
+    gflop=round(told.flops / 1e9, 1),
+    hbm_gb=round(told.hbm_bytes / 1e9, 2),
+    augment_gb=round(told.augment_bytes / 1e9, 2),
+    accessed_gb=round(told.bytes_accessed / 1e9, 2),
+    million_cycles=round(told.cycles / 1e6, 2),
+    augment_million_cycles=round(told.augment_cycles / 1e6, 2),
+    collective_mb=round(told.collective_bytes / 1e6, 1),
     bound="flops" if by_flops > by_bytes else "bytes",
     images_per_second=round(batch_per_chip / max(by_flops, by_bytes)),
   )
 
 
 def results_of(options: argparse.Namespace) -> Iterator[Result]:
-  mesh = tpu_programs.topology_mesh(options.topology)
+  mesh = chips.topology_mesh(options.topology)
   if options.program == "step":
     config = runpy.run_path(options.config)["get_config"]()
     for batch in options.batch_per_chip:

@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
   "command_line api",
   "launch",
+  "plan",
   "pretrain",
   "evaluate",
   "experiment",

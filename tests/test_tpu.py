@@ -13,6 +13,7 @@ from clim_jax import sharding
 from clim_jax.augment import kernel
 from clim_jax.configs import smoke
 from clim_jax.configs.pods import v4_32, v5e_64
+from clim_jax.plan.tpu import chips, cost
 from clim_jax.selection.search.scoring import SCORINGS
 
 _SEVERAL_HOSTS = (
@@ -23,7 +24,7 @@ _SEVERAL_HOSTS = (
 
 @pytest.mark.parametrize("topology", _SEVERAL_HOSTS)
 def test_every_host_is_given_the_rows_that_its_devices_hold(topology, monkeypatch):
-  mesh = tpu_programs.topology_mesh(topology)
+  mesh = chips.topology_mesh(topology)
   shape = (4 * mesh.devices.size, 3)
   held = {}  # by process, as JAX places a row-sharded array
   rows_of = NamedSharding(mesh, sharding.ROWS).devices_indices_map(shape)
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("no_kept_programs")
 
 @pytest.fixture(scope="module")
 def mesh():
-  return tpu_programs.topology_mesh("v5e:2x2")
+  return chips.topology_mesh("v5e:2x2")
 
 
 _AT_NIGHT = pytest.mark.slow
@@ -62,12 +63,12 @@ def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   assert "tpu_custom_call" in compiled.as_text()  # the kernel that augments
   convolutions = [x for x in compiled.as_text().split("\n") if " convolution(" in x]
   assert any("bf16[" in line for line in convolutions)
-  cost = tpu_programs.cost_of(compiled)
-  assert cost.flops > 0
+  told = cost.cost_of(compiled)
+  assert told.flops > 0
   # Parameters, activations and the batch; all of a tiny step may stay on the chip.
-  assert 0 < cost.hbm_bytes < cost.bytes_accessed
+  assert 0 < told.hbm_bytes < told.bytes_accessed
   # Gradients are summed over devices: at least the parameters' bytes.
-  assert cost.collective_bytes > 0
+  assert told.collective_bytes > 0
 
 
 @pytest.mark.slow
@@ -75,20 +76,20 @@ def test_the_train_step_compiles_in_bfloat16(mesh, rule):
   ("module", "topology"), [(v4_32, "v4:2x2x4"), (v5e_64, "v5e:8x8")]
 )
 def test_the_step_of_a_pod_fits_its_chips(module, topology):
-  config, mesh = module.get_config(), tpu_programs.topology_mesh(topology)
+  config, mesh = module.get_config(), chips.topology_mesh(topology)
   batch = config.batch_size // mesh.devices.size
   lowered = tpu_programs.lower_step(config, mesh, batch)
-  compiled = tpu_programs.compile_readably(lowered, mesh)
-  chip = tpu_programs.CHIPS[mesh.devices.flat[0].device_kind]
-  assert tpu_programs.memory_bytes(compiled) < chip.memory
+  compiled = chips.compile_readably(lowered, mesh)
+  chip = chips.chip_of(mesh)
+  assert cost.memory_bytes(compiled) < chip.memory
 
 
 @_AT_NIGHT
 def test_what_a_step_costs_can_be_read_for_the_newest_chip():
-  mesh = tpu_programs.topology_mesh(tpu_programs.TOPOLOGIES[-1])
+  mesh = chips.topology_mesh(chips.TOPOLOGIES[-1])
   lowered = tpu_programs.lower_step(smoke.get_config(), mesh, 4)
-  cost = tpu_programs.cost_of(tpu_programs.compile_readably(lowered, mesh))
-  assert min(cost.flops, cost.hbm_bytes, cost.collective_bytes) > 0
+  told = cost.cost_of(chips.compile_readably(lowered, mesh))
+  assert min(told.flops, told.hbm_bytes, told.collective_bytes) > 0
 
 
 @pytest.mark.parametrize("scoring", _others_at_night(*SCORINGS))
@@ -104,16 +105,16 @@ def test_k_means_compiles(mesh):
   compiled = tpu_programs.lower_kmeans(
     mesh, images=4000, dim=64, num_centers=20, iterations=3
   ).compile()
-  assert tpu_programs.cost_of(compiled).collective_bytes > 0
+  assert cost.cost_of(compiled).collective_bytes > 0
 
 
 @pytest.mark.parametrize(
-  "topology", _others_at_night("v2:2x2x1", "v3:2x2x1", *tpu_programs.TOPOLOGIES)
+  "topology", _others_at_night("v2:2x2x1", "v3:2x2x1", *chips.TOPOLOGIES)
 )
 def test_augmentation_is_one_kernel_on_every_generation(topology):
-  mesh = tpu_programs.topology_mesh(topology)
+  mesh = chips.topology_mesh(topology)
   augmented = tpu_programs.lower_augmentation(mesh, batch_per_chip=2, side=224)
-  text = tpu_programs.compile_readably(augmented, mesh).as_text()
+  text = chips.compile_readably(augmented, mesh).as_text()
   assert len(re.findall('custom_call_target="tpu_custom_call"', text)) == 1
   assert "while(" not in text  # as the ops' turns are
 
@@ -128,7 +129,7 @@ def test_the_kernel_of_augmentation_compiles_for_any_side(mesh, side):
 @_AT_NIGHT
 def test_the_largest_side_with_a_wide_blur_fits_the_oldest_chip():
   lowered = tpu_programs.lower_augmentation(
-    tpu_programs.topology_mesh("v4:2x2x2"),
+    chips.topology_mesh("v4:2x2x2"),
     batch_per_chip=2,
     side=kernel.LARGEST_SIDE,
     blur_sigma=(0.1, 200.0),

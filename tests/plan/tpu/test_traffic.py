@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.tpu_traffic import estimated_cycles, hbm_bytes
+from clim_jax.plan.tpu import chips
+from clim_jax.plan.tpu.traffic import estimated_cycles, hbm_bytes
 
 _ROWS = 8 * 128 * 4  # bytes of f32[8,128]
 
@@ -177,9 +178,8 @@ def test_a_scope_is_counted_alone():
 
 @pytest.mark.usefixtures("no_kept_programs")
 def test_a_compiled_product_reads_and_writes_its_matrices():
-  tpu_programs = pytest.importorskip("benchmarks.tpu_programs")
   pytest.importorskip("libtpu", reason="libtpu is for Linux on x86-64 only")
-  mesh = tpu_programs.topology_mesh("v5e:2x2")
+  mesh = chips.topology_mesh("v5e:2x2")
   whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   # 1 GiB each: they cannot stay on the chip.
   matrix = jax.ShapeDtypeStruct((16384, 16384), jnp.float32, sharding=whole)

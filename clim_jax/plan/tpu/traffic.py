@@ -12,7 +12,7 @@ import functools
 import math
 import re
 
-from benchmarks.tpu_hlo import Instruction, Operation, operations
+from clim_jax.plan.tpu.hlo import Instruction, Operation, operations
 
 _SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](?:\{([\d,]*)(:[^}]*)?\})?")
 _SLICES, _UPDATE = {"slice", "dynamic-slice"}, "dynamic-update-slice"
