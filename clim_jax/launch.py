@@ -23,6 +23,7 @@ from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration, cores, images
 from clim_jax.experiment.cautions import cautions, tell_of, warn
+from clim_jax.experiment.checkpoints import first_line
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
@@ -32,6 +33,8 @@ from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain import learning
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
+from clim_jax.report import page
+from clim_jax.report.pictures import Sources
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
@@ -128,6 +131,8 @@ def _pretrain(
   trained = Trained(subject, config, step, origin, has_projection=True)
   sets = evaluation_sets(config, (experiment.train, experiment.test))
   judge(trained, sets, workdir, console, learning.findings_of(workdir, config))
+  if config.report.at_end:
+    _try_report(config, workdir, console, (experiment.train, experiment.test))
   _say_next(workdir, step, console)
 
 
@@ -167,9 +172,13 @@ def _say_next(workdir: epath.Path, step: int, console: Console) -> None:
   called = os.path.basename(sys.argv[0])
   program = "python main.py" if called == "main.py" else "clim"
   run = f"--workdir={workdir}"
+  report = f"{program} report {run}"
+  if (workdir / page.PAGE).exists():
+    report = str(workdir / page.PAGE)
   weights = "--format=torchvision --output=backbone.safetensors"  # .pth needs torch
   for what, how in (
     ("checkpoint", f"{workdir}/checkpoints/{step}"),
+    ("report", report),
     ("curves", f"tensorboard --logdir={workdir}"),
     ("features", f"{program} embed {run} --input=FOLDER --output=features.parquet"),
     ("weights", f"{program} export {run} {weights}"),
@@ -189,6 +198,32 @@ def _evaluate(
   if trained.step is not None:
     warnings = learning.findings_of(workdir, trained.config)
   judge(trained, sets, workdir, console, warnings)
+  if (workdir / page.PAGE).exists():
+    _try_report(trained.config, workdir, console, None)
+
+
+def _try_report(
+  config: ConfigDict, workdir: epath.Path, console: Console, sources: Sources | None
+) -> None:
+  """The page of a run, at whose end nothing may fail; by one process alone."""
+  if jax.process_count() > 1:
+    return
+  try:
+    with console.status("making the report"):
+      page.write_report(config, workdir, sources=sources)
+  except Exception as error:
+    why = first_line(error)
+    warn(console, [f"no report ({why}); the run is whole, and mode report tries again"])
+
+
+def _report(
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
+) -> None:
+  if jax.process_count() > 1:
+    raise ConfigError("a report is made by one process: leave --distributed out")
+  with console.status("making the report"):
+    path = page.write_report(config, workdir, request.overrides)
+  console.print(str(path), highlight=False, soft_wrap=True)
 
 
 def _embed(
@@ -245,5 +280,6 @@ _MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Request], None]] = 
   "evaluate": _evaluate,
   "embed": _embed,
   "export": _export,
+  "report": _report,
 }
 MODES = tuple(_MODES)

@@ -114,6 +114,10 @@ def get_config() -> ConfigDict:
   log.every_steps = 50
   log.tensorboard = True
 
+  report = config.report = ConfigDict()  # a page to look at: docs/report.md
+  report.at_end = True  # made when a run ends; at any time by --mode=report
+  report.images = 3000  # at most on the map; a third as many test images
+
   # Probes of the query encoder while it trains, which change nothing in it. Their
   # figures, online/…, are of few images and one setting: not those of an evaluation.
   online = config.online = ConfigDict()

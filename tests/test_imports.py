@@ -10,6 +10,7 @@ FLOORS = [
   "command_line api",
   "launch",
   "plan",
+  "report",
   "pretrain",
   "evaluate",
   "experiment",

@@ -26,6 +26,7 @@ class Flag(NamedTuple):
 MODES = {
   "pretrain": Mode("train an encoder and evaluate it; the default"),
   "evaluate": Mode("judge a run, by the protocol of --config=evaluate/…"),
+  "report": Mode("make a page of a run, to look at in a browser"),
   "embed": Mode("write the features of a folder of images", ("input", "output")),
   "export": Mode("write a backbone for another library", ("format", "output")),
 }

@@ -10,7 +10,7 @@ from rich.table import Table
 from clim_jax.probes.subjects import REFERENCES
 
 # Before people; a row's labels tell the two linear probes on stored features apart.
-_PROTOCOLS = {
+PROTOCOLS = {
   "knn": "kNN",
   "linear_cached": "linear probe",
   "few_label": "linear probe",
@@ -57,7 +57,7 @@ def encoder_names(judged: str, *, is_run: bool) -> dict[str, str]:
 
 def no_better(results: list[Result], judged: str, names: dict[str, str]) -> list[str]:
   """A warning for each reference that the judged encoder is not above, on average."""
-  top1 = {(_place(r), r.encoder): r.top1 for r in results}
+  top1 = {(place_of(r), r.encoder): r.top1 for r in results}
   found = []
   for reference in REFERENCES:
     places = [place for place, encoder in top1 if encoder == reference]
@@ -73,8 +73,8 @@ def no_better(results: list[Result], judged: str, names: dict[str, str]) -> list
   return found
 
 
-def _place(result: Result) -> tuple[str, ...]:
-  """Row of the table."""
+def place_of(result: Result) -> tuple[str, ...]:
+  """Row of the table: dataset, side, protocol, labels."""
   return (result.dataset, str(result.side), result.protocol, result.labels)
 
 
@@ -87,29 +87,29 @@ def print_table(
   kept = [
     place
     for place, column in enumerate(columns)
-    if column == "protocol" or len({_place(result)[place] for result in results}) > 1
+    if column == "protocol" or len({place_of(result)[place] for result in results}) > 1
   ]
   same = [
-    f"{column} {_place(results[0])[place]}"
+    f"{column} {place_of(results[0])[place]}"
     for place, column in enumerate(columns)
     if place not in kept
   ]
-  table = Table(title=", ".join([title, *same]), caption=_caption(results))
+  table = Table(title=", ".join([title, *same]), caption=caption(results))
   for place in kept:
     table.add_column(columns[place], overflow="fold")
   for encoder in encoders:
     table.add_column(names.get(encoder, encoder), justify="right", overflow="fold")
   rows: dict[tuple[str, ...], dict[str, str]] = {}
   for result in results:
-    rows.setdefault(_place(result), {})[result.encoder] = _percent(result)
+    rows.setdefault(place_of(result), {})[result.encoder] = percent(result)
   for place, cells in rows.items():
-    words = (*place[:2], _PROTOCOLS.get(place[2], place[2]), place[3])
+    words = (*place[:2], PROTOCOLS.get(place[2], place[2]), place[3])
     row = [words[column] for column in kept]
     table.add_row(*row, *(cells.get(encoder, "") for encoder in encoders))
   console.print(table)
 
 
-def _caption(results: list[Result]) -> str:
+def caption(results: list[Result]) -> str:
   """What ± is and what guessing reaches."""
   draws = {len(result.top1_by_seed) for result in results if result.top1_by_seed}
   spread = " or ".join(map(str, sorted(draws - {1})))
@@ -123,7 +123,8 @@ def _caption(results: list[Result]) -> str:
   return "; ".join(parts)
 
 
-def _percent(result: Result) -> str:
+def percent(result: Result) -> str:
+  """Such as `69.3 ± 10.0`."""
   # Spaces that do not break: a narrow terminal may break the names on top.
   spread = "" if result.std is None else f"\N{NBSP}±\N{NBSP}{100 * result.std:.1f}"
   return f"{100 * result.top1:.1f}{spread}"

@@ -156,17 +156,20 @@ class Checkpoints:
     """
     self._check(step)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
+    items = {"state": ocp.args.StandardRestore(abstract)}
+    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+    return Checkpoint(restored["state"], self.restore_positives(step))
+
+  def restore_positives(self, step: int) -> Positives | None:
+    """Those that were drawn from when it was saved; None before the first selection."""
     # By what was saved and not by what is there: positives do not vanish silently.
     saved = json.loads((self._path / str(step) / "_CHECKPOINT_METADATA").read_text())
-    if "positives" in saved["item_handlers"]:
-      items["positives"] = ocp.args.StandardRestore()
-    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-    positives = None
-    if "positives" in items:
-      table = {k: np.asarray(v) for k, v in restored["positives"].items()}
-      positives = Positives(table["ids"][:-1], table["start"], table["count"])
-    return Checkpoint(restored["state"], positives)
+    if "positives" not in saved["item_handlers"]:
+      return None
+    item = ocp.args.Composite(positives=ocp.args.StandardRestore())
+    restored = self._manager.restore(step, args=item)["positives"]
+    table = {name: np.asarray(values) for name, values in restored.items()}
+    return Positives(table["ids"][:-1], table["start"], table["count"])
 
   def restore_encoder(
     self, step: int, role: str, sharding: jax.sharding.Sharding

@@ -18,7 +18,7 @@ from clim_jax.experiment.keys import flatten
 from clim_jax.whole import written_whole
 
 # What may change between the sessions of one run. These do not shape training:
-_FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation")
+_FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation", "report")
 # These do not either, or as the one who asks for it means it; they are said and
 # recorded, with what follows.
 _MAY_CHANGE = {

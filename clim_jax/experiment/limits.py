@@ -46,6 +46,7 @@ _RANGES = {
   "selection.refresh_epochs": _POSITIVE,
   "selection.probes": _NOT_NEGATIVE,
   "log.every_steps": _POSITIVE,
+  "report.images": _POSITIVE,
   "online.every_epochs": _NOT_NEGATIVE,
   "online.train_images": _POSITIVE,
   "online.test_images": _POSITIVE,

@@ -5,6 +5,8 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -50,6 +52,7 @@ def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) ->
   record = {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "step": step,
+    "command": shlex.join(sys.argv),
     "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
     "processes": jax.process_count(),
     "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},

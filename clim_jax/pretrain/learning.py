@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from clim_jax.pretrain.logs import Record, read_records
+from clim_jax.pretrain.records import Record, read_records
 
 _EARLY = 0.25  # share of the run in which nothing is told: much still changes there
 _LOOKS = 100  # at the records, in a run

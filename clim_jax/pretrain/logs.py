@@ -2,42 +2,17 @@
 
 import json
 import math
-from typing import NamedTuple
 
 from clu import metric_writers
 from etils import epath
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from clim_jax.pretrain.records import Record, read_records
+from clim_jax.selection import record as selection_record
 from clim_jax.whole import written_whole
 
 Scalars = dict[str, float | int]
-Record = dict[str, float | int | None]  # as written: what is not finite is None
-
-
-class Records(NamedTuple):
-  """What a metrics.jsonl holds."""
-
-  readable: list[Record]
-  unreadable: int  # lines, such as the last one of a process that was killed
-
-
-def read_records(path: epath.Path) -> Records:
-  """The records of a file in their order; none if there is no such file."""
-  text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-  lines = [line for line in text.splitlines() if line.strip()]
-  parsed = [_parse(line) for line in lines]
-  readable = [record for record in parsed if record is not None]
-  return Records(readable, len(lines) - len(readable))
-
-
-def _parse(line: str) -> Record | None:
-  try:
-    record = json.loads(line)
-  except ValueError:
-    return None
-  is_record = isinstance(record, dict) and isinstance(record.get("step"), int)
-  return record if is_record else None
 
 
 class MetricLog:
@@ -47,6 +22,7 @@ class MetricLog:
     self, workdir: epath.Path, *, resume_step: int, tensorboard: bool
   ) -> None:
     """Drops what an earlier session wrote beyond `resume_step` or left unreadable."""
+    self._workdir = workdir
     path = workdir / "metrics.jsonl"
     found, self.unreadable = read_records(path)  # the latter: how many lines
     self.kept = [record for record in found if record["step"] <= resume_step]
@@ -60,13 +36,17 @@ class MetricLog:
       self._tensorboard = metric_writers.SummaryWriter(str(workdir))
 
   def write(self, step: int, scalars: Scalars) -> None:
-    record: Record = {"step": step} | {
+    line: Record = {"step": step} | {
       name: value if math.isfinite(value) else None for name, value in scalars.items()
     }
-    self._file.write(json.dumps(record) + "\n")
+    self._file.write(json.dumps(line) + "\n")
     self._file.flush()
     if self._tensorboard is not None:
       self._tensorboard.write_scalars(step, scalars)
+
+  def keep(self, selection: selection_record.Record) -> None:
+    """The newest selection, in the place of the one before."""
+    selection_record.save(selection, self._workdir / selection_record.FILE)
 
   def close(self) -> None:
     self._file.close()

@@ -91,7 +91,7 @@ class Loop:
     started = time.perf_counter()
     self._progress.selecting()
     bank = self._extractor.bank(now.state.key_params, now.state.key_stats)
-    positives, figures, _ = self._experiment.selection(
+    positives, figures, found = self._experiment.selection(
       self._experiment.mesh,
       bank,
       num_images=self._experiment.train.num_images,
@@ -104,6 +104,7 @@ class Loop:
     )
     figures["seconds"] = time.perf_counter() - started
     self._reports.selection(epoch, figures, is_first=now.positives is None)
+    self._reports.keep(epoch, found)
     return now._replace(positives=positives)
 
   def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:

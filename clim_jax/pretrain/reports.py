@@ -14,6 +14,8 @@ from clim_jax.pretrain.learning import Learning
 from clim_jax.pretrain.logs import MetricLog, Scalars
 from clim_jax.pretrain.meter import Meter
 from clim_jax.pretrain.progress import TrainProgress
+from clim_jax.selection.record import make_record
+from clim_jax.selection.refresh import RowsOnHost
 
 _MUCH_WAITING = 0.25  # share of the time; beyond it, in each of
 _WAITING_LAPS = 3  # one after the other, the run says why
@@ -84,6 +86,12 @@ class Reports:
     if self._log is not None:
       self._log.write(step, record | self._of_selection | self._of_probes)
     self._of_probes = {}
+
+  def keep(self, epoch: int, found: RowsOnHost) -> None:
+    """What a refresh found, to be looked at in a report."""
+    if self._log is not None:
+      num_images = self._experiment.train.num_images
+      self._log.keep(make_record(epoch, found, num_images=num_images))
 
   def selection(self, epoch: int, figures: Scalars, *, is_first: bool) -> None:
     """Figures of a refresh, `seconds` among them; `is_first`: none before had any."""
