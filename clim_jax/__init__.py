@@ -27,6 +27,7 @@ _HOMES = {
   "export": "clim_jax.api",
   "load": "clim_jax.api",
   "pretrain": "clim_jax.api",
+  "report": "clim_jax.api",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -37,7 +38,7 @@ if os.path.isfile(os.path.join(_BESIDE, "configs", "base.py")):
 
 
 class _Package(types.ModuleType):
-  """Keeps `pretrain` and `evaluate` functions, though rooms have these names too.
+  """Keeps `pretrain`, `evaluate` and `report` functions, though rooms are named so.
 
   An import of a room binds it here; it is found by import statements without that.
   """

@@ -25,6 +25,7 @@ from clim_jax.experiment.experiment import evaluation_crop
 from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.models.resnet import feature_dim
+from clim_jax.report.page import PAGE
 from clim_jax.whole import written_whole
 
 PathLike = str | os.PathLike
@@ -128,6 +129,29 @@ def evaluate(
   name = "-".join(["evaluation", *filter(None, [saved.evaluation.name])])
   path = run / f"{name}.json"
   return json.loads(path.read_text()) if path.exists() else {}
+
+
+def report(run: PathLike, **overrides: Any) -> epath.Path:
+  """Makes the page of a run, also of one that goes on or was stopped.
+
+      page = clim_jax.report("runs/mine")
+      page = clim_jax.report("runs/mine", report__images=500)
+
+  Args:
+    run: its folder.
+    **overrides: keys of the sections `report`, `evaluation` and `data`.
+
+  Returns:
+    The page, one file that needs no network.
+
+  Raises:
+    ConfigError: there is no run, or a key is of its training.
+  """
+  asked, values = _load("base"), _dotted(overrides)
+  keys.override(asked, values)
+  request = launch.Request(overrides=Overrides(False, tuple(values)))
+  launch.run(asked, "report", _path(run), request)
+  return _path(run) / PAGE
 
 
 def export(run: PathLike, format: str, output: PathLike) -> epath.Path:

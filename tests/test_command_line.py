@@ -35,7 +35,7 @@ def typed(*arguments):
 
 
 def test_every_mode_is_one_that_can_be_run():
-  assert set(MODES) == set(launch.MODES)
+  assert set(MODES) == {*launch.MODES, *command_line._READERS}
 
 
 def test_the_formats_named_are_those_there_are():

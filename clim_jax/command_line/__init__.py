@@ -28,7 +28,37 @@ def main() -> None:
     command = parse(arguments)
   except ConfigError as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
-  _run(command)
+  if command.mode in _READERS:
+    _read(command)
+  else:
+    _run(command)
+
+
+def _read(command: Command) -> None:
+  """A mode that reads files alone: it takes no device and opens no data."""
+  try:
+    _READERS[command.mode](command)
+  except (ConfigError, OSError) as error:
+    sys.exit(f"error: {keys.with_flags(str(error))}")
+
+
+def _list_runs(command: Command) -> None:
+  from rich.console import Console
+
+  from clim_jax.report.run_list import print_runs
+
+  print_runs(epath.Path(command.flags["workdir"]), Console())
+
+
+def _compare(command: Command) -> None:
+  from clim_jax.report.compare import write_comparison
+
+  names = filter(None, command.flags["runs"].split(","))
+  runs = [epath.Path(name.strip()).expanduser() for name in names]
+  print(write_comparison(runs, epath.Path(command.flags["output"])))
+
+
+_READERS = {"runs": _list_runs, "compare": _compare}
 
 
 def _run(command: Command) -> None:

@@ -27,6 +27,8 @@ MODES = {
   "pretrain": Mode("train an encoder and evaluate it; the default"),
   "evaluate": Mode("judge a run, by the protocol of --config=evaluate/…"),
   "report": Mode("make a page of a run, to look at in a browser"),
+  "runs": Mode("list the runs below --workdir, by default runs/"),
+  "compare": Mode("make a page of several runs", ("runs", "output")),
   "embed": Mode("write the features of a folder of images", ("input", "output")),
   "export": Mode("write a backbone for another library", ("format", "output")),
 }
@@ -36,6 +38,7 @@ FLAGS = {
   "mode": Flag("MODE", "the mode, said as a flag"),
   "input": Flag("FOLDER", "the images"),
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
+  "runs": Flag("DIR,DIR", "the runs, the first of them to compare with"),
   "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),
   "quiet": Flag("", "say warnings and errors alone", flags.DEFINE_bool),
   "distributed": Flag(

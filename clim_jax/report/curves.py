@@ -121,8 +121,8 @@ _KINDS = (
 )
 
 
-def panels(runs: Sequence[RunFiles]) -> list[Panel]:
-  """The plots that there are figures for: of one run, or of several overlaid."""
+def panels(runs: Sequence[RunFiles], names: Sequence[str] = ()) -> list[Panel]:
+  """The plots that there are figures for: of one run, or of several with names."""
   found = []
   for kind in _KINDS:
     if len(runs) == 1:
@@ -132,11 +132,18 @@ def panels(runs: Sequence[RunFiles]) -> list[Panel]:
       ]
     else:
       figure = next(iter(kind.figures))
-      lines = [Series(run.name, _points(run.records, figure)) for run in runs]
+      lines = [
+        Series(name, _points(run.records, figure))
+        for name, run in zip(names, runs, strict=True)
+      ]
     lines = [line for line in lines if line.points]
+    title = kind.title
+    if len(runs) > 1 and len(kind.figures) > 1:
+      first = next(iter(kind.figures.values()))
+      title += "" if first == title.lower() else f": {first}"
     if lines:
       reference = _chance(runs) if kind.title == "Loss" else None
-      found.append(Panel(kind.title, kind.what, kind.form, lines, reference))
+      found.append(Panel(title, kind.what, kind.form, lines, reference))
   return found
 
 

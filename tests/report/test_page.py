@@ -1,0 +1,128 @@
+"""The page of real small runs: what it says, and that it needs nothing else."""
+
+import base64
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from etils import epath
+
+from clim_jax import launch
+from clim_jax.experiment import configuration
+from clim_jax.experiment.error import ConfigError
+from clim_jax.report.page import PAGE, write_report
+
+
+def write(workdir, **changes):
+  config = configuration.load("base")
+  config.report.update(changes)
+  asked = configuration.Overrides(False, tuple(f"report.{key}" for key in changes))
+  return write_report(config, epath.Path(workdir), asked).read_text()
+
+
+def sections(page):
+  return set(re.findall(r'<section id="(\w+)"', page))
+
+
+def copied(run, tmp_path):
+  shutil.copytree(run, tmp_path / "run")
+  return epath.Path(tmp_path / "run")
+
+
+def test_a_run_ends_with_a_page_that_has_every_part(clim_run):
+  page = (clim_run / PAGE).read_text()
+  assert sections(page) == {
+    *("figures", "curves", "selection", "map", "alike", "retrieval", "mistakes", "run")
+  }
+  assert "The run is finished: 2 of 2 epochs, 4 steps." in page
+  (result,) = (
+    r
+    for r in json.loads((clim_run / "evaluation.json").read_text())["results"]
+    if r["encoder"] == "clim"
+  )
+  assert f"{100 * result['top1']:.1f}" in page
+  assert "as the loss saw it" in page
+  assert "rejected: in another cluster" in page
+
+
+def test_a_page_asks_for_nothing_else(clim_run):
+  page = (clim_run / PAGE).read_text()
+  assert not re.findall(r"https?://|//cdn|@import|<script src|<link rel=.style", page)
+  sources = re.findall(r"(?:src|href)=\"([^\"]*)\"|url\(([^)]{0,30})", page)
+  assert sources
+  assert all(re.match(r"#|data:", one or other) for one, other in sources)
+
+
+def test_the_data_of_the_map_are_whole(clim_run):
+  page = (clim_run / PAGE).read_text()
+  text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1]
+  found = json.loads(text)["map"]
+  tiles = np.frombuffer(base64.b64decode(found["tiles"]), "<u4")
+  assert len(tiles) == found["count"] == 38 + 25
+  assert [colour["name"] for colour in found["colours"]] == [
+    *("label", "cluster", "error", "part")
+  ]
+
+
+def test_of_many_images_a_sample_is_shown_and_said(clim_run, tmp_path):
+  page = write(copied(clim_run, tmp_path), images=12)
+  assert "12 of 38 training images and 4 of 25 test images" in page
+
+
+def test_a_run_without_labels_or_selection_has_a_page(plain_run, tmp_path):
+  run = copied(plain_run, tmp_path)
+  config = json.loads((run / "config.json").read_text())
+  config["data"]["labels"] = "none"
+  (run / "config.json").write_text(json.dumps(config))
+  page = write(run)
+  assert sections(page) == {"figures", "curves", "selection", "map", "alike", "run"}
+  assert "<code>selection.rule</code> is none" in page
+  assert "It has not been evaluated" in page
+
+
+def test_a_run_killed_before_its_first_checkpoint_has_a_page(clim_run, tmp_path):
+  run = copied(clim_run, tmp_path)
+  for path in ("checkpoints", "evaluation.json", "neighbours.npz", "history.jsonl"):
+    target = run / path
+    target.rmtree() if target.is_dir() else target.unlink()
+  first, *_ = (run / "metrics.jsonl").read_text().splitlines()
+  (run / "metrics.jsonl").write_text(first + '\n{"step": 2, "ep')
+  page = write(run)
+  assert sections(page) == {"figures", "curves", "images", "run"}
+  assert "The run has stopped at 0.5 of 2 epochs, 1 steps." in page
+  assert "there is no checkpoint yet" in page
+
+
+def test_images_that_have_moved_are_said(clim_run, tmp_path):
+  run = copied(clim_run, tmp_path)
+  config = json.loads((run / "config.json").read_text())
+  config["data"]["path"] = "/nowhere.npz"
+  (run / "config.json").write_text(json.dumps(config))
+  page = write(run)
+  assert "Nothing can be shown of images" in page
+  assert "/nowhere.npz" in page
+
+
+def test_markup_in_names_is_text(clim_run, tmp_path):
+  run = copied(clim_run, tmp_path)
+  config = json.loads((run / "config.json").read_text())
+  config["name"] = "<script>alert(1)</script>"
+  (run / "config.json").write_text(json.dumps(config))
+  assert "<script>alert" not in write(run)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(ConfigError, match="holds no run"):
+    write(tmp_path)
+
+
+def test_a_report_that_fails_is_one_sentence(clim_run, monkeypatch, capsys):
+  def fail(*_, **__):
+    raise RuntimeError("no\nluck")
+
+  monkeypatch.setattr(launch.page, "write_report", fail)
+  config = configuration.load("base")
+  launch._try_report(config, clim_run, launch.Console(width=200), None)
+  assert "no report (RuntimeError: no); the run is whole" in capsys.readouterr().out
