@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from clim_jax.evaluate import results
 from clim_jax.evaluate.results import Result
 from clim_jax.report.run_files import FINISHED, RUNNING, RunFiles
+from clim_jax.selection.positives import RULES
 
 _BASELINES = ("untrained", "raw_pixels")
 
@@ -110,8 +111,34 @@ def _judgement(run: RunFiles) -> str:
   beside = f"; {' and '.join(others)}" if others else ""
   return (
     f"{results.percent(first)}% of the test images are told right by its features "
-    f"({row_name(place, with_side=False)}){beside}. {results.caption([first])}."
+    f"({row_name(place, with_side=False)}){beside}. Guessing: {_chance(first)}."
   )
+
+
+def _chance(result: Result) -> str:
+  classes = result.stamp.get("classes")
+  return f"{100 / classes:.3g}%" if classes else "unknown"
+
+
+def selection_sentence(run: RunFiles) -> str:
+  """What the newest selection came to, by its figures; "" before the first."""
+  last = run.records[-1] if run.records else {}
+  kept = last.get("selection/mean_positives")
+  if kept is None:
+    return ""
+  parts = [f"{kept:.1f} similar images are kept for an image on average"]
+  if "a" in RULES[run.config["selection.rule"]]:
+    parts[0] += f", of {run.config['selection.num_neighbours']} neighbours"
+  parts.append(f"{last['selection/empty_share']:.1%} of the images have none")
+  precision = last.get("selection/positives_precision")
+  if precision is not None:
+    own = f"{precision:.1%} of what is kept shares the label"
+    every = last.get("selection/knn_precision")
+    parts.append(own if every is None else f"{own}, {every:.1%} of all neighbours")
+  turnover = last.get("selection/turnover")
+  if turnover is not None:
+    parts.append(f"{turnover:.0%} of it is new since the selection before")
+  return "; ".join(parts) + "."
 
 
 def warnings(run: RunFiles) -> list[str]:

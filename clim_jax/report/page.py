@@ -62,6 +62,7 @@ def write_report(
       plot.draw(panel, epochs=run.epoch, marks=marks) for panel in curves.panels([run])
     ],
     marks=marks,
+    of_selection=figures.selection_sentence(run),
     config=config_rows(run),
     **context,
   )

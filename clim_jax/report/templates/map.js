@@ -17,6 +17,9 @@
   const asImages = document.getElementById("as-images");
   const brush = canvas.getContext("2d");
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  // Colours that are told apart, on light and on dark.
+  const FEW = ["#3f7fc4", "#e8662f", "#3fa34d", "#b04fc0", "#d4a514", "#1fa6a6",
+    "#e0559b", "#8c6239", "#7a7f87", "#9bc53d"];
   const MARGIN = 14, NEAR = 12, CLICK = 4;
   let width = 0, height = 0, scale = 1, left = 0, top = 0;
   let colour = colours[0], picked = new Set(), hovered = -1, lasso = null;
@@ -31,8 +34,8 @@
   function tint(code, count) {
     const light = dark.matches ? 66 : 45;
     if (code < 0) return dark.matches ? "#59616b" : "#b9bfc6";
-    if (count === 2) return code ? `hsl(8 85% ${light}%)` : `hsl(212 70% ${light}%)`;
-    const hue = count <= 12 ? (code * 360) / Math.max(count, 1) : (code * 137.508) % 360;
+    if (count <= FEW.length) return FEW[code];
+    const hue = (code * 137.508) % 360;
     return `hsl(${hue} ${code % 2 ? 55 : 80}% ${light + (code % 3) * 5 - 5}%)`;
   }
 
