@@ -31,6 +31,7 @@ from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.experiment.workdir import only_run
 from clim_jax.memory import keep_freed_memory
 from clim_jax.pretrain import learning
+from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.report import page
@@ -130,9 +131,13 @@ def _pretrain(
   origin = str(workdir / "checkpoints" / str(step))
   trained = Trained(subject, config, step, origin, has_projection=True)
   sets = evaluation_sets(config, (experiment.train, experiment.test))
-  judge(trained, sets, workdir, console, learning.findings_of(workdir, config))
+  phases = Phases()
+  with phases("evaluation"):
+    judge(trained, sets, workdir, console, learning.findings_of(workdir, config))
   if config.report.at_end:
-    _try_report(config, workdir, console, (experiment.train, experiment.test))
+    with phases("report"):
+      _try_report(config, workdir, console, (experiment.train, experiment.test))
+  console.print(phases.summary(), highlight=False)
   _say_next(workdir, step, console)
 
 

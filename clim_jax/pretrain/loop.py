@@ -81,7 +81,7 @@ class Loop:
   def _refresh(self, now: Checkpoint, step: int, epoch: int) -> Checkpoint:
     """A selection; a signal in its midst saves the state, which selects anew."""
     try:
-      with self._interruption.at_once():
+      with self._interruption.at_once(), self._reports.phases("selections"):
         return self._select(now, epoch)
     except Interrupted:
       self._leave(now, step)
@@ -188,20 +188,20 @@ class Loop:
       return
     jax.block_until_ready(state)  # so that the probes are not billed for this step
     self._meter.pause()
-    figures = self._online_probes(state.query_params, state.query_stats)
+    with self._reports.phases("probes"):
+      figures = self._online_probes(state.query_params, state.query_stats)
     self._reports.probes(step // self._stream.steps_per_epoch, figures)
 
   def _update(
     self, state: TrainState, batch: Batch, step: int
   ) -> tuple[TrainState, Metrics]:
     """Update number `step`."""
-    compiles = not self._counted_step.knows(state, batch)
-    if compiles:
-      self._progress.compiling()
-    state, metrics = self._counted_step(state, batch)
-    if compiles:  # neither speed nor time left shall hang on it
-      jax.block_until_ready(state)
-      self._meter.leave_out(step)
+    if self._counted_step.knows(state, batch):
+      return self._counted_step(state, batch)
+    self._progress.compiling()
+    with self._reports.phases("compiling"):
+      state, metrics = jax.block_until_ready(self._counted_step(state, batch))
+    self._meter.leave_out(step)  # neither speed nor time left shall hang on it
     return state, metrics
 
   def _device_batches(

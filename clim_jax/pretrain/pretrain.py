@@ -81,7 +81,9 @@ def pretrain(
     )
     interruption = stack.enter_context(Interruption())
     loop = Loop(experiment, checkpoints, reports, progress, extractor, interruption)
-    return loop.run(start, first_step).state
+    state = loop.run(start, first_step).state
+    progress.note(reports.phases.summary())
+    return state
 
 
 def _start(

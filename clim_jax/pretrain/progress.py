@@ -1,6 +1,5 @@
 """A progress bar on a terminal, a line now and then in a log file."""
 
-import datetime
 import math
 import time
 
@@ -16,13 +15,14 @@ from rich.table import Column
 
 from clim_jax.experiment.cautions import warn
 from clim_jax.pretrain.logs import Scalars
+from clim_jax.pretrain.phases import clock
 
 _LINE_SECONDS = 15.0  # between two lines where there is no terminal
 _BAR_WIDTH = 12  # columns: the figures want the rest
 
 
 class TrainProgress:
-  """Shows step, epoch, loss, contrast accuracy, images/s and time left."""
+  """Shows step, epoch, loss beside chance, speed, time left, and what was last."""
 
   def __init__(
     self,
@@ -37,6 +37,7 @@ class TrainProgress:
     self._console, self._total, self._epochs = console, total_steps, epochs
     self._chance_loss = chance_loss
     self._last_line = time.monotonic()
+    self._latest: dict[str, str] = {}
     # The figures may take a second line where the terminal is narrow.
     figures = Column(no_wrap=False, overflow="fold")
     self._bar = Progress(
@@ -73,6 +74,10 @@ class TrainProgress:
     """All images are looked through for similar ones."""
     self._bar.update(self._task, text="looking for similar images")
 
+  def latest(self, kind: str, text: str) -> None:
+    """The newest of its kind is shown beside the figures of the steps."""
+    self._latest[kind] = text
+
   def figures(self, step: int, record: Scalars, *, seconds_left: float) -> None:
     """Shows a record of the log; `seconds_left` may be NaN."""
     parts = [
@@ -82,8 +87,11 @@ class TrainProgress:
     ]
     if "images_per_second" in record:
       parts.append(f"{record['images_per_second']:,.0f} images/s")
+    if "data_wait_fraction" in record:
+      parts.append(f"data wait {record['data_wait_fraction']:.0%}")
+    parts += self._latest.values()
     if math.isfinite(seconds_left) and step < self._total:
-      parts.append(f"{datetime.timedelta(seconds=round(seconds_left))} left")
+      parts.append(f"{clock(seconds_left)} left")
     text = "  ".join(parts)
     self._bar.update(self._task, completed=step, text=text)
     now = time.monotonic()

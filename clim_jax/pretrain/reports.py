@@ -13,6 +13,7 @@ from clim_jax.pretrain.counted_step import peak_flops
 from clim_jax.pretrain.learning import Learning
 from clim_jax.pretrain.logs import MetricLog, Scalars
 from clim_jax.pretrain.meter import Meter
+from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.selection.record import make_record
 from clim_jax.selection.refresh import RowsOnHost
@@ -45,6 +46,10 @@ class Reports:
       peak_flops=peak_flops(devices.flat[0].device_kind),
     )
     self._learning = Learning(experiment.config, log.kept if log else [])
+    self.phases = Phases("steps")
+    selection = experiment.config.selection
+    if selection.rule != "none" and not first_step:
+      progress.latest("selection", f"warm-up until epoch {selection.warmup_epochs}")
     self._waiting_laps = 0  # in a row
     self._refreshes: list[float] = []  # seconds of each
     self._of_selection: Scalars = {}
@@ -101,6 +106,7 @@ class Reports:
     figures["share_of_epoch"] = figures["seconds"] / epoch_seconds
     self._of_selection = {f"selection/{k}": v for k, v in figures.items()}
     self._refreshes.append(figures["seconds"])
+    self._progress.latest("selection", f"selected at epoch {epoch}")
     parts = [
       f"{figures['mean_positives']:.1f} similar images for each image",
       f"{figures['empty_share']:.0%} have none and use the plain loss",
@@ -120,6 +126,7 @@ class Reports:
     """Figures of online probes; the next record has them."""
     self._of_probes = {f"online/{k}": v for k, v in figures.items()}
     self._of_probes["online/epoch"] = epoch
+    self._progress.latest("probe", f"kNN {figures['knn_top1']:.1%} at epoch {epoch}")
     self._progress.note(
       f"online probes at epoch {epoch}: kNN {figures['knn_top1']:.1%}, linear "
       f"{figures['linear_top1']:.1%}; {figures['seconds']:.1f} s"

@@ -46,6 +46,20 @@ def test_off_a_terminal_there_is_a_plain_line_now_and_then_and_at_the_end(clock)
   assert lines == [f"step 40/880  {figures}  0:01:12 left", f"step 880/880  {figures}"]
 
 
+def test_what_was_last_stands_beside_the_figures(clock):
+  console = off_terminal()
+  with made(console) as progress:
+    progress.latest("selection", "warm-up until epoch 8")
+    progress.latest("probe", "kNN 93.9% at epoch 5")
+    progress.latest("selection", "selected at epoch 8")
+    clock[0] += 20
+    record = RECORD | {"data_wait_fraction": 0.03}
+    progress.figures(1, record, seconds_left=NAN)
+  assert console.file.getvalue().endswith(
+    "835 images/s  data wait 3%  selected at epoch 8  kNN 93.9% at epoch 5\n"
+  )
+
+
 def test_what_is_not_known_yet_is_left_out(clock):
   console = off_terminal()
   record = {k: v for k, v in RECORD.items() if k != "images_per_second"}
