@@ -3,6 +3,7 @@
   python benchmarks/accelerator.py --out=DIR             one GPU, or a TPU host
   python benchmarks/accelerator.py --out=DIR --quick     every phase small, on a CPU
   python benchmarks/accelerator.py --out=DIR --phases=environment,selection
+  python benchmarks/accelerator.py --out=DIR --phases=cifar_step --cases='MoCo v2*'
 
 Each phase is a process of its own with a time limit of its own. It writes its lines to
 DIR/PHASE.jsonl at once and all else to DIR/PHASE.log; what fails stops no other. How
@@ -44,7 +45,9 @@ class Ended(NamedTuple):
 def command_of(name: str, options: argparse.Namespace) -> list[str]:
   command = [sys.executable, "-m", "benchmarks.accelerator_phases", name]
   command += [f"--out={options.out}", f"--data={options.data}"]
-  return [*command, f"--epochs={options.epochs}", *["--quick"] * options.quick]
+  command += [f"--epochs={options.epochs}", f"--cases={options.cases}"]
+  command += [f"--limit-scale={options.limit_scale}"]
+  return [*command, *["--quick"] * options.quick]
 
 
 def run_phase(name: str, options: argparse.Namespace, limit: float) -> Ended:
@@ -90,6 +93,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     "--data", type=pathlib.Path, default=_ROOT / "shared" / "data", help="of CIFAR-10"
   )
   parser.add_argument("--epochs", type=int, help="on CIFAR-10; 200, with --quick 2")
+  parser.add_argument("--cases", default="*", help="a pattern of those to measure")
   parser.add_argument(
     "--limit-scale", type=float, default=1.0, help="of the phases' time limits"
   )

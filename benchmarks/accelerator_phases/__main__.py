@@ -13,6 +13,8 @@ def main() -> None:
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--data", type=pathlib.Path, required=True)
   parser.add_argument("--epochs", type=int, required=True)
+  parser.add_argument("--cases", required=True)
+  parser.add_argument("--limit-scale", type=float, required=True)
   parser.add_argument("--quick", action="store_true")
   options = parser.parse_args()
   module = importlib.import_module(f"{__package__}.{options.name}")

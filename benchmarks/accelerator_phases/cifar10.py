@@ -221,6 +221,8 @@ def measure(phase: Phase) -> None:
     scoring="float32" if on_cpu else "bfloat16",
   )
   for name, selection in (("MoCo v2", None), ("CLIM", select)):
+    if not phase.wants(name):
+      continue
     with phase.attempt(name):
       program = programs.make_program(mesh, shape)
       warmup, every = phase.sized((10, 5), (1, 1))

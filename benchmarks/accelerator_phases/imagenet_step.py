@@ -14,6 +14,7 @@ _SIDES = (224, 192, 160, 128, 96)
 _SHAPE = programs.Shape(
   "resnet50", "imagenet", _SIDES[:1], 256, 65536, programs.IMAGENET
 )
+_BATCH_OF_FIVE = 64  # CLIM sees eleven views of an image
 _QUICK = dict(
   policy=programs.QUICK, backbone="resnet_small", width=4, hidden=16, batch=16, queue=64
 )
@@ -24,7 +25,8 @@ def shape(phase: Phase, sides: int = 1) -> programs.Shape:
   """With one side or several."""
   if phase.quick:
     return dataclasses.replace(_SHAPE, **_QUICK, sides=(32, 24)[:sides])
-  return dataclasses.replace(_SHAPE, sides=_SIDES[:sides])
+  batch = _SHAPE.batch if sides == 1 else _BATCH_OF_FIVE
+  return dataclasses.replace(_SHAPE, sides=_SIDES[:sides], batch=batch)
 
 
 def measure(phase: Phase) -> None:
@@ -37,6 +39,8 @@ def measure(phase: Phase) -> None:
   for case, wanted, positives in cases[:: phase.sized(2, 1)]:
     measure_peer(phase, case, wanted, positives=positives, steps=steps, seconds=120)
   for case, wanted, positives in cases:
+    if not phase.wants(f"{case} augmented") and not phase.wants(f"{case} given"):
+      continue
     with phase.attempt(case):
       _by_memory(phase, case, wanted, positives=positives, steps=steps)
 

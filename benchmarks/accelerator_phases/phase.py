@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fnmatch
 import json
 import pathlib
 import statistics
@@ -25,6 +26,8 @@ class Phase:
   quick: bool  # small enough for a CPU
   data: pathlib.Path  # where CIFAR-10 lies
   epochs: int  # of the runs on CIFAR-10
+  cases: str  # a pattern of those that are measured
+  limit_scale: float  # of time limits
 
   def sized(self, full: Any, quick: Any) -> Any:
     return quick if self.quick else full
@@ -35,6 +38,9 @@ class Phase:
     with (self.out / f"{self.name}.jsonl").open("a") as lines:
       lines.write(line + "\n")
     print(line, flush=True)
+
+  def wants(self, case: str) -> bool:
+    return fnmatch.fnmatch(case, self.cases)
 
   @contextlib.contextmanager
   def attempt(self, case: str) -> Any:
@@ -49,11 +55,13 @@ class Phase:
 
     Before JAX takes its share of the device's memory.
     """
+    if not self.wants(case):
+      return
     with self.attempt(case):
       done = subprocess.run(
         [sys.executable, "-m", f"{__package__}.{module}", json.dumps(options)],
         cwd=ROOT,
-        timeout=seconds,
+        timeout=seconds * self.limit_scale,
         capture_output=True,
         text=True,
       )

@@ -2,6 +2,8 @@
 
 import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +34,13 @@ def measure(phase: Phase) -> None:
   for rows, dim in reversed(banks):
     bank = _bank(mesh, rows, dim)
     for scoring in _SCORINGS:
+      if not phase.wants(f"{rows:,} × {dim} {scoring}"):
+        continue
       with phase.attempt(f"{rows:,} × {dim} {scoring}"):
         _search(phase, mesh, bank, rows, scoring, neighbours)
-    with phase.attempt(f"{rows:,} × {dim} k-means"):
-      _cluster(phase, mesh, bank, rows, phase.sized(2000, 30))
+    if phase.wants(f"{rows:,} × {dim} k-means"):
+      with phase.attempt(f"{rows:,} × {dim} k-means"):
+        _cluster(phase, mesh, bank, rows, phase.sized(2000, 30))
     del bank
 
 
@@ -105,7 +110,7 @@ def _cluster(
   )
 
 
-def _twice(function) -> tuple[float, float]:  # noqa: ANN001
+def _twice(function: Callable[[], Any]) -> tuple[float, float]:
   """Seconds of a call that compiles, and of the next."""
   taken = []
   for _ in range(2):

@@ -23,6 +23,8 @@ def measure_step(
   kinds = (("augmented", shape.policy), ("given", programs.NOTHING))
   alone = phase.quick and (positives or shape.stem == "imagenet")
   for views, policy in kinds[: 1 if alone else 2]:
+    if not phase.wants(f"{case} {views}"):
+      continue
     program = programs.make_program(mesh, dataclasses.replace(shape, policy=policy))
     batch = programs.random_batch(shape, positives=positives)
     batch = sharding.put_rows(mesh, batch)

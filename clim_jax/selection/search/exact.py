@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from clim_jax import sharding
 from clim_jax.selection.search import best as best_lists
 from clim_jax.selection.search.best import Best
+from clim_jax.selection.search.blocked import blocked_neighbours
 from clim_jax.selection.search.scoring import slack_of
 from clim_jax.selection.search.sweep import Shard, lists_at_home, sweep
 from clim_jax.selection.search.tile_pairs import TilePairs, Tiling, all_pairs
@@ -51,8 +52,16 @@ def exact_neighbours(
     Ids, nearest first, rows sharded, [N_pad, M] int32; `NO_NEIGHBOUR` where fewer
     than M other images exist.
   """
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  at_most = _TILE_ON_CPU if on_cpu else _TILE_ON_ACCELERATOR
+  platform = mesh.devices.flat[0].platform
+  if platform == "gpu":
+    return blocked_neighbours(
+      mesh,
+      bank,
+      num_images=num_images,
+      num_neighbours=num_neighbours,
+      scoring=scoring,
+    )
+  at_most = _TILE_ON_CPU if platform == "cpu" else _TILE_ON_ACCELERATOR
   tiling = Tiling.of(bank.shape[0], mesh.devices.size, at_most=at_most)
   return compare_tiles(
     mesh,
