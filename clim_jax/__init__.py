@@ -20,6 +20,7 @@ __version__ = "0.2.0"
 _HOMES = {
   "ConfigError": "clim_jax.experiment.error",
   "center_wise_positives": "clim_jax.selection.center_wise",
+  "check": "clim_jax.api",
   "config": "clim_jax.api",
   "config_names": "clim_jax.api",
   "embed": "clim_jax.api",

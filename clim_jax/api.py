@@ -4,6 +4,7 @@ A run is a folder. Keys of a config are given by name, sections joined by two
 underscores: `epochs=5, moco__temperature=0.1`; `clim --keys` lists them.
 """
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -15,13 +16,13 @@ from ml_collections import ConfigDict
 
 from clim_jax import launch, sharding
 from clim_jax.data.arrays import array_source, read_npz
-from clim_jax.data.source import ArraySource, ReadError
+from clim_jax.data.source import ArraySource, BadImageError, ReadError
 from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment import configuration, keys
 from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
-from clim_jax.experiment.experiment import evaluation_crop
+from clim_jax.experiment.experiment import evaluation_crop, exclusion_of
 from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.models.resnet import feature_dim
@@ -98,6 +99,45 @@ def pretrain(
     chosen.data.path = _keep(data, labels, run)
   launch.run(chosen, "pretrain", run)
   return run
+
+
+def check(
+  data: PathLike | None = None,
+  *,
+  out: PathLike = "",
+  config: PathLike | ConfigDict = "",
+  **overrides: Any,
+) -> dict[str, Any]:
+  """Looks through all images once: which are broken, there twice, in both parts.
+
+      found = clim_jax.check("photos", out="runs/photos")
+      left_out = "runs/photos/check/leave_out.txt"
+      clim_jax.pretrain("photos", out="runs/photos", data__exclude=left_out)
+
+  Args:
+    data: a folder of images or a .npz file; None: what the config or the run in `out`
+      says.
+    out: where the folder `check` goes; by default a new one below runs/.
+    config: as that of `pretrain`.
+    **overrides: keys of the config.
+
+  Returns:
+    What check/report.json holds.
+
+  Raises:
+    ConfigError: the images cannot be opened.
+  """
+  if data is not None and not _is_path(data):
+    raise ConfigError("check reads a folder or a .npz file; give its path")
+  values = _data_keys(data, None)
+  chosen = _load(config or _CONFIG_FOR[values.get("data.source", "digits")])
+  values |= _dotted(overrides)
+  keys.override(chosen, values)
+  run = _path(out or configuration.new_workdir(chosen))
+  changed = Overrides(bool(config), tuple(values))
+  with contextlib.suppress(BadImageError):  # the report names them
+    launch.run(chosen, "check", run, launch.Request(overrides=changed))
+  return json.loads((run / "check" / "report.json").read_text())
 
 
 def evaluate(
@@ -224,7 +264,10 @@ class Encoder:
     path, data = str(_path(folder)), self._trained.config.data
     try:
       return folder_source(
-        path, on_bad_image=data.on_bad_image, white_level=data.white_level
+        path,
+        on_bad_image=data.on_bad_image,
+        white_level=data.white_level,
+        exclude=exclusion_of(data),
       )
     except (ValueError, OSError, ReadError) as error:
       raise ConfigError(str(error)) from error

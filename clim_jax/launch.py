@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from clim_jax import devices, sharding
+from clim_jax.data.source import BadImageError
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
@@ -36,6 +37,7 @@ from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.report import page
 from clim_jax.report.pictures import Sources
+from clim_jax.sets.check import check
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
@@ -251,6 +253,19 @@ def _embed(
   console.print(f"{written} images embedded{note}: {request.output}", soft_wrap=True)
 
 
+def _check(
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
+) -> None:
+  saved = workdir / "config.json"
+  if saved.exists():
+    config = configuration.restore_into(config, saved, request.overrides)
+  report = check(config, workdir, console)
+  if broken := report["broken"]:
+    name, why = next(iter(broken.items()))
+    what = "1 image is" if len(broken) == 1 else f"{len(broken)} images are"
+    raise BadImageError(f"{what} broken: {name}: {why}")
+
+
 def _export(
   config: ConfigDict, workdir: epath.Path, console: Console, request: Request
 ) -> None:
@@ -284,6 +299,7 @@ _MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Request], None]] = 
   "pretrain": _pretrain,
   "evaluate": _evaluate,
   "embed": _embed,
+  "check": _check,
   "export": _export,
   "report": _report,
 }

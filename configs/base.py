@@ -25,6 +25,9 @@ def get_config() -> ConfigDict:
   data.test_fraction = 0.2  # held out of training where there is no test split
   data.test_labels = ""  # folder: a file of "NAME CLASS" lines for a flat test folder
   data.labels = "auto"  # auto: where there are some | none: makes and holds out none
+  # A file of images to leave out everywhere, names below data.path, one a line; the
+  # mode check writes one.
+  data.exclude = ""
   # raise | skip. skip: warns, and shows the next good image in place of a bad one.
   data.on_bad_image = "raise"
   # folder: of images of 16 bits, the value shown as white, such as 4095; 0: 65535, and

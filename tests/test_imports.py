@@ -12,7 +12,7 @@ FLOORS = [
   "plan",
   "report",
   "pretrain",
-  "evaluate",
+  "evaluate sets",
   "experiment",
   "configs",
   "probes",

@@ -122,7 +122,7 @@ def _new_workdir(mode: str, config: ConfigDict, values: dict[str, Any]) -> str:
   """Below runs/, for a run that begins here or has weights in its place."""
   if mode in ("runs", "compare"):
     return "runs"
-  begins = mode == "pretrain" and not values["distributed"]
+  begins = mode in ("pretrain", "check") and not values["distributed"]
   only_reads = mode not in ("pretrain", "evaluate") and config.model.weights
   if not begins and not only_reads:
     raise ConfigError(f"say where the run lives: {example('workdir')}")

@@ -30,6 +30,7 @@ MODES = {
   "runs": Mode("list the runs below --workdir, by default runs/"),
   "compare": Mode("make a page of several runs", ("runs", "output")),
   "embed": Mode("write the features of a folder of images", ("input", "output")),
+  "check": Mode("look through all images once, and list those to leave out"),
   "export": Mode("write a backbone for another library", ("format", "output")),
 }
 FLAGS = {

@@ -77,7 +77,7 @@ def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
   """
   return tf.cond(
     tf.io.is_jpeg(encoded),
-    lambda: tf.io.decode_jpeg(encoded, channels=3),
+    lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
     lambda: _decode_other(encoded, ALL_BITS),
   )
 

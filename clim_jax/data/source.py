@@ -45,6 +45,9 @@ class ArraySource:
   images: np.ndarray  # [N, H, W, 3] uint8
   known_labels: np.ndarray | None  # [N] int64
   about: About = _NOTHING
+  called: str = "image"  # before the number of an image
+  rows: np.ndarray | None = None  # these numbers, [N] int64; None: 0 … N − 1
+  class_names: tuple[str, ...] = ()  # none: classes have numbers only
 
   @property
   def num_images(self) -> int:
@@ -59,11 +62,14 @@ class ArraySource:
     return self.known_labels
 
   def name(self, image: int) -> str:
-    return f"image {image}"
+    return f"{self.called}[{image if self.rows is None else self.rows[image]}]"
 
   def subset(self, ids: np.ndarray) -> "ArraySource":
     labels = None if self.known_labels is None else self.known_labels[ids]
-    return ArraySource(self.images[ids], labels, self.about)
+    rows = ids if self.rows is None else self.rows[ids]
+    return dataclasses.replace(
+      self, images=self.images[ids], known_labels=labels, rows=rows
+    )
 
   def without_labels(self) -> "ArraySource":
     return dataclasses.replace(self, known_labels=None)
@@ -79,6 +85,7 @@ class EncodedSource:
   load: Callable[[tf.Tensor], tf.Tensor]  # one such string → its bytes
   name: Callable[[int], str]  # for messages
   about: About = _NOTHING
+  class_names: tuple[str, ...] = ()  # none: classes have numbers only
   white: int = ALL_BITS  # the value shown as white, of images of 16 bits
   on_bad_image: str = "raise"  # or "skip"
   # Images found bad, and those whose pixels are seen in their place.
@@ -89,15 +96,13 @@ class EncodedSource:
       lambda: None if self.labels() is None else self.labels()[ids]
     )
     table = tf.constant(ids)  # once, not in the graph of each pipeline
-    return EncodedSource(
+    return dataclasses.replace(
+      self,
       num_images=len(ids),
       labels=labels,
       fetch=lambda rows: self.fetch(tf.gather(table, rows)),
-      load=self.load,
       name=lambda row: self.name(int(ids[row])),
-      about=self.about,
-      white=self.white,
-      on_bad_image=self.on_bad_image,
+      stand_ins={},
     )
 
   def without_labels(self) -> "EncodedSource":
@@ -169,12 +174,21 @@ class EncodedSource:
   def _fault(self, image: int) -> str | None:
     """Why an image cannot be decoded; None if it can."""
     try:
-      decode_whole(self.load(self.fetch(tf.constant([image], tf.int64))[0]))
-    except tf.errors.OpError as error:
-      return _INNER.sub("", error.message.splitlines()[0])
-    except ValueError as error:
-      return str(error)
+      decode_whole(self.encoded(image))
+    except (ValueError, ReadError) as error:
+      return fault_of(error)
     return None
+
+  def encoded(self, image: int) -> tf.Tensor:
+    """The bytes of its file, [] string."""
+    return self.load(self.fetch(tf.constant([image], tf.int64))[0])
+
+
+def fault_of(error: ValueError | ReadError) -> str:
+  """What decoding an image raised, in a line."""
+  if isinstance(error, ReadError):
+    return _INNER.sub("", error.message.splitlines()[0])
+  return str(error)
 
 
 Source = ArraySource | EncodedSource

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from clim_jax.data import folder, tfds_source
 from clim_jax.data.arrays import array_source, read_npz
 from clim_jax.data.depth import white_of
+from clim_jax.data.exclusion import Exclusion, leave_out
 from clim_jax.data.label_file import read_labels
 from clim_jax.data.source import (
   NO_LABEL,
@@ -37,6 +38,7 @@ def load_source(
   labels: str = "auto",
   on_bad_image: str = "raise",
   white_level: int = 0,
+  exclude: Exclusion | None = None,
 ) -> tuple[Source, Source | None]:
   """The training and the test images.
 
@@ -55,6 +57,7 @@ def load_source(
     on_bad_image: "raise", or "skip": another image's pixels are seen in its place.
     white_level: folder: of images of 16 bits, the value shown as white; 0: all bits,
       and refused where a sample reaches far less.
+    exclude: images that are left out, before any are held out.
 
   Returns:
     Training and test source; the test source is None where there is none. What a
@@ -62,6 +65,10 @@ def load_source(
   """
   test: Source | None = None
   if kind == "digits":
+    if path:
+      raise ValueError(
+        "data.source=digits brings its own images; set data.source=folder, npz or tfds"
+      )
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     train = array_source(pixels, digits.target, "digits")
@@ -86,6 +93,8 @@ def load_source(
     train = dataclasses.replace(train, on_bad_image=on_bad_image)
   if isinstance(test, EncodedSource):
     test = dataclasses.replace(test, on_bad_image=on_bad_image)
+  own = exclude is not None and exclude.root in ("", path)
+  train, test = leave_out(exclude, train, test, own=own)
   if test is None and test_fraction > 0 and _has_labels(train):
     images = train.num_images
     train, test = hold_out(train, test_fraction)
@@ -100,7 +109,11 @@ def load_source(
 
 
 def folder_source(
-  root: str, *, on_bad_image: str = "raise", white_level: int = 0
+  root: str,
+  *,
+  on_bad_image: str = "raise",
+  white_level: int = 0,
+  exclude: Exclusion | None = None,
 ) -> tuple[EncodedSource, list[str]]:
   """All images of a folder and of the folders in it, and their paths in the same order.
 
@@ -110,7 +123,9 @@ def folder_source(
   listing = folder.list_images(root)
   source = dataclasses.replace(_files(listing, white_level), on_bad_image=on_bad_image)
   told = [fact for fact in folder.facts(root, listing) if "passed over" in fact]
-  return _said_of(source, facts=tuple(told)), listing.paths
+  own = exclude is not None and exclude.root == root
+  (source,) = leave_out(exclude, _said_of(source, facts=tuple(told)), own=own)
+  return source, [source.name(image) for image in range(source.num_images)]
 
 
 def _folder_sources(
@@ -161,17 +176,22 @@ def _array_sources(
   train = next((parts[name] for name in ("train", "") if name in parts), None)
   if train is None:
     raise ValueError(f"{path} has images of {', '.join(parts)}, none to train on")
+  train = _called(train, "train")
   if test_path:
     of_tests = read_npz(test_path)
     test = next((of_tests[name] for name in (*asked, "") if name in of_tests), None)
     if test is None:
       raise ValueError(f"{test_path} has images of {', '.join(of_tests)}, none to test")
-    return train, _said_of(test, f"its own, {test_path}")
+    return train, _said_of(_called(test, "test"), f"its own, {test_path}")
   for name in asked:
     if name in parts:
       fact = f"test images are those called {name} in {path}"
-      return train, _said_of(parts[name], f"its own, {name}", (fact,))
+      return train, _said_of(_called(parts[name], "test"), f"its own, {name}", (fact,))
   return train, None
+
+
+def _called(source: ArraySource, part: str) -> ArraySource:
+  return dataclasses.replace(source, called=part)
 
 
 def _files(listing: folder.Listing, white_level: int) -> EncodedSource:
@@ -182,6 +202,7 @@ def _files(listing: folder.Listing, white_level: int) -> EncodedSource:
     fetch=lambda ids: tf.gather(table, ids),
     load=tf.io.read_file,
     name=lambda image: listing.paths[image],
+    class_names=tuple(listing.classes),
     white=white_of(listing.paths, white_level),
   )
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from clim_jax.data.source import ReadError, Source
 from clim_jax.data.sources import load_source
 from clim_jax.experiment.configuration import ConfigError
-from clim_jax.experiment.experiment import open_data
+from clim_jax.experiment.experiment import exclusion_of, open_data
 
 KINDS = "digits, npz:TRAIN[,TEST], folder:ROOT[@TRAIN,TEST], tfds:NAME[@TRAIN,TEST]"
 _HELD_OUT = 0.2  # of the training images, by class, where a set has no test part
@@ -104,6 +104,7 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
       test_fraction=_HELD_OUT,
       on_bad_image=data.on_bad_image,
       white_level=data.white_level,
+      exclude=exclusion_of(data) if kind == data.source else None,
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(

@@ -15,7 +15,7 @@ from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment.cautions import tell_of
 from clim_jax.experiment.configuration import ConfigError
-from clim_jax.experiment.experiment import evaluation_crop
+from clim_jax.experiment.experiment import evaluation_crop, exclusion_of
 from clim_jax.experiment.runs import Trained
 from clim_jax.models.resnet import feature_dim
 from clim_jax.whole import written_whole
@@ -61,6 +61,7 @@ def embed(
       folder,
       on_bad_image=config.data.on_bad_image,
       white_level=config.data.white_level,
+      exclude=exclusion_of(config.data),
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"--input: {error}") from error

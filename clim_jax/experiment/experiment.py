@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from clim_jax import sharding
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
+from clim_jax.data.exclusion import Exclusion, read_exclusion
 from clim_jax.data.index_stream import IndexStream
 from clim_jax.data.source import ReadError, Source
 from clim_jax.data.sources import load_source
@@ -175,6 +176,7 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
   try:
     return load_source(
       data.source,
+      exclude=exclusion_of(data),
       path=data.path,
       test_path=data.test_path,
       tfds_name=data.tfds_name,
@@ -188,6 +190,17 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
     )
   except (ValueError, OSError, ReadError) as error:
     raise ConfigError(f"data.path={data.path} cannot be opened: {error}") from error
+
+
+def exclusion_of(data: ConfigDict) -> Exclusion | None:
+  """The images that the section `data` leaves out; its paths begin at `data.path`.
+
+  Raises:
+    ValueError, OSError: the list cannot be read.
+  """
+  if not data.exclude:
+    return None
+  return read_exclusion(data.exclude, data.path if data.source == "folder" else "")
 
 
 def evaluation_crop(config: ConfigDict) -> CenterCrop:
