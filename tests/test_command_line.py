@@ -140,7 +140,7 @@ def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
     ("--workdir", "workdir"),
     ("--input=x", "--input is for embed, not for pretrain"),
     ("evaluate --workdir=x --format=onnx", "--format is for export, not for evaluate"),
-    ("evaluate --workdir=x --output=y", "--output is for compare and embed and export"),
+    ("evaluate --workdir=x --output=y", "--output is for compare, embed, export, not"),
     ("embed --workdir=x --input=y", "embed needs --input=FOLDER --output=PATH"),
     ("export --workdir=x", "export needs --format=NAME --output=PATH"),
     ("evaluate", "--workdir=DIR"),

@@ -112,7 +112,7 @@ def _check_flags(mode: str, values: dict[str, Any]) -> None:
     if str(value).startswith("--"):  # the next flag
       raise ConfigError(f"--{name} needs a value: {example(name)}")
     if modes and mode not in modes and value is not None:
-      raise ConfigError(f"--{name} is for {' and '.join(modes)}, not for {mode}")
+      raise ConfigError(f"--{name} is for {', '.join(modes)}, not for {mode}")
   needs = MODES[mode].needs
   if not all(values[name] for name in needs):
     raise ConfigError(f"{mode} needs {' '.join(example(name) for name in needs)}")
