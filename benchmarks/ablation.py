@@ -3,6 +3,7 @@
   python benchmarks/ablation.py --list                       # cells and time left
   python benchmarks/ablation.py --cells='digits/*' --minutes=60
   python benchmarks/ablation.py --raw=FOLDER                 # with CIFAR-10, Imagenette
+  python benchmarks/ablation.py --report                     # docs/evidence.md, README
 
 Each cell is a run of main.py in a process of its own. A finished one appends a line to
 results/ablation.jsonl and is never run again; one that was stopped goes on from its
@@ -23,22 +24,33 @@ from collections.abc import Callable, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from benchmarks import ablation_data, ablation_grid, ablation_results
+from benchmarks import (
+  ablation_data,
+  ablation_grid,
+  ablation_report,
+  ablation_results,
+)
 from benchmarks.ablation_grid import Cell
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "ablation.jsonl"
+EVIDENCE = ROOT / "docs" / "evidence.md"
+README = ROOT / "README.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--list", action="store_true", help="cells, and time left")
+  parser.add_argument("--report", action="store_true", help="write docs/evidence.md")
   parser.add_argument("--cells", default="*", help="a pattern of names, as of a shell")
   parser.add_argument("--minutes", type=float, help="begin no cell after so many")
   parser.add_argument("--raw", type=pathlib.Path, help="folder of raw data sets")
   parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs" / "ablation")
   options = parser.parse_args(arguments)
   done = ablation_results.read(RESULTS)
+  if options.report:
+    write_report(done)
+    return
   wanted = [c for c in ablation_grid.cells() if fnmatch.fnmatch(c.name, options.cells)]
   if options.list:
     print(listing(wanted, done))
@@ -51,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   with (options.work / "lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one grid a folder
     run_cells(todo, options.work, RESULTS, minutes=options.minutes)
+
+
+def write_report(done: dict[str, dict]) -> None:
+  EVIDENCE.write_text(ablation_report.evidence(done.values()))
+  table = ablation_report.readme_table(done.values())
+  README.write_text(ablation_report.put_table(README.read_text(), table))
 
 
 def listing(wanted: list[Cell], done: dict[str, dict]) -> str:

@@ -6,8 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks import ablation, ablation_arms, ablation_data, ablation_grid
+from benchmarks import (
+  ablation,
+  ablation_arms,
+  ablation_data,
+  ablation_grid,
+  ablation_report,
+  ablation_statistics,
+)
 from clim_jax import sharding
 from clim_jax.experiment import keys
 from clim_jax.experiment.configuration import load
@@ -202,3 +210,31 @@ def test_the_nearest_key_of_the_queue_takes_the_place_of_the_anchors_own():
   logits = np.float64(query) @ np.float64(queue).T / 0.5
   expected = np.log(np.exp(logits).sum(axis=1)) - logits[range(3), ids]
   np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_paired_difference_has_scipys_interval():
+  arm, base = {0: 71.0, 1: 74.5, 2: 70.0, 9: 1.0}, {0: 64.0, 1: 65.0, 2: 66.5, 8: 2.0}
+  found = ablation_statistics.difference(arm, base)
+  expected = stats.ttest_rel([71.0, 74.5, 70.0], [64.0, 65.0, 66.5])
+  low, high = expected.confidence_interval(0.95)
+  np.testing.assert_allclose(found, (20.0 / 3, low, high, 3))
+  assert ablation_statistics.difference(arm, {0: 1.0, 1: 2.0}) is None
+
+
+@pytest.mark.parametrize(
+  ("interval", "verdict"),
+  [
+    ((1.0, 0.5, 1.5), "better"),
+    ((0.0, -1.0, 1.0), "undecided"),
+    ((-1.0, -2.0, -0.1), "worse"),
+  ],
+)
+def test_a_verdict_needs_an_interval_that_excludes_zero(interval, verdict):
+  assert ablation_statistics.Difference(*interval, 3).verdict == verdict
+
+
+def test_evidence_and_the_readmes_table_are_those_of_the_results():
+  rows = ablation.ablation_results.read(ablation.RESULTS).values()
+  assert ablation.EVIDENCE.read_text() == ablation_report.evidence(rows)
+  page = ablation.README.read_text()
+  assert page == ablation_report.put_table(page, ablation_report.readme_table(rows))
