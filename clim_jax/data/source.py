@@ -19,7 +19,7 @@ from clim_jax.data.split import split_rows
 ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
 NO_LABEL = -1  # of an image among others that have one
 _SEARCH_SECONDS = 30  # for other bad images, once one is found
-_NAMED = 10  # of them
+_NAMED = 10  # of them, in an error
 _INNER = re.compile(r"{{.*?}} | \[Op:\w+\]")  # TensorFlow's notes to itself
 
 
@@ -122,22 +122,20 @@ class EncodedSource:
     if not any(self._fault(image) for image in np.unique(ids).tolist()):
       return False
     faults, looked_at = self._search(np.unique(ids).tolist())
-    told = "\n  ".join(
-      f"{self.name(image)}: {fault}" for image, fault in list(faults.items())[:_NAMED]
-    )
-    more = f"\n  and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    bad = (
-      f"cannot decode {len(faults)} of {looked_at} images looked at:\n  {told}{more}"
-    )
+    found = f"cannot decode {len(faults)} of {looked_at} images looked at:"
+    told = [f"\n  {self.name(image)}: {fault}" for image, fault in faults.items()]
     if self.on_bad_image == "raise":
+      more = f"\n  and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
       raise BadImageError(
-        f"{bad}\nrepair or remove them, or set data.on_bad_image=skip"
+        f"{found}{''.join(told[:_NAMED])}{more}\n"
+        "repair or remove them, or set data.on_bad_image=skip"
       )
     for image in faults:
       self.stand_ins[image] = self._stand_in(image, faults)
-    logging.warning(
-      "%s\nthe next good image is seen in place of each (bad images so far: %d)",
-      bad,
+    logging.warning(  # of each: what is not raised is known from here alone
+      "%s%s\nthe next good image is seen in place of each (bad images so far: %d)",
+      found,
+      "".join(told),
       len(self.stand_ins),
     )
     return True
