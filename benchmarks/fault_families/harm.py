@@ -155,10 +155,8 @@ HARMS = [
     _rename(_NEWEST, f"{_NEWEST}.orbax-checkpoint-tmp"),
     harmless=True,
   ),
-  Harm(
-    "checkpoints: a stray file", _write("checkpoints/notes.txt", b"a"), harmless=True
-  ),
-  Harm("checkpoints: a stray folder", _folder("checkpoints/old"), harmless=True),
+  Harm("checkpoints: a file", _write("checkpoints/notes.txt", b"a"), harmless=True),
+  Harm("checkpoints: a folder", _folder("checkpoints/old"), harmless=True),
   Harm("checkpoints: none is good", _both(_folder(_NEWEST), _folder("checkpoints/11"))),
   Harm("checkpoints: folder missing", _remove("checkpoints")),
   Harm("checkpoints: a file in their place", _write("checkpoints", b"")),

@@ -130,7 +130,7 @@ def _hit(
 def _await(
   child: subprocess.Popen, marks: pathlib.Path, kind: str, number_of: int
 ) -> bool:
-  """Waits for the so-manieth beginning of a kind; False if the process ends before.
+  """Waits until a kind has begun so many times; False if the process ends before.
 
   Where there will be no such, it takes the last thing that the run does.
   """
@@ -146,7 +146,7 @@ def _await(
 
 
 def _doing(workdir: pathlib.Path, marks: pathlib.Path) -> str:
-  """What the session does; a save goes on beside the steps until its folder is whole."""
+  """What the session does; a save goes on beside the steps until it has its name."""
   if list((workdir / "checkpoints").glob("*tmp*")):
     return "checkpoint"
   return (marks.read_text().split() or ["between"])[-1]

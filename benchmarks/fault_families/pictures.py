@@ -8,6 +8,7 @@ arrives, and that every file whose pixels were replaced is named.
 
 import io
 import logging
+import pathlib
 import random
 from collections.abc import Callable
 
@@ -43,7 +44,14 @@ def pictures(family: Family) -> None:
     _read(family, folder, mutants)
 
 
-def _read(family, folder, mutants) -> None:
+def _read(family: Family, folder: pathlib.Path, mutants: dict[str, str]) -> None:
+  """Reads a folder as training does.
+
+  Args:
+    family: which is told of each mutant.
+    folder: with all of them.
+    mutants: how each file's trial is called, by its name.
+  """
   said = io.StringIO()
   handler = logging.StreamHandler(said)
   absl_logging.get_absl_logger().addHandler(handler)
