@@ -22,7 +22,7 @@ from clim_jax.data.source import BadImageError
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
 from clim_jax.evaluate.report import judge
-from clim_jax.experiment import configuration, cores, images
+from clim_jax.experiment import configuration, cores, images, processes
 from clim_jax.experiment.cautions import cautions, tell_of, warn
 from clim_jax.experiment.checkpoints import first_line
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
@@ -42,6 +42,8 @@ from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
 
+# After so many seconds a process that is not heard of counts as dead, and ends others.
+_SILENCE = 60
 _CACHE = epath.Path("~/.cache/clim_jax").expanduser()
 
 
@@ -49,7 +51,12 @@ def join_processes(
   coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
   """Makes this process one of several; where the cluster is known, None will do."""
-  jax.distributed.initialize(coordinator, num_processes, process_id)
+  jax.distributed.initialize(
+    coordinator,
+    num_processes,
+    process_id,
+    heartbeat_timeout_seconds=_SILENCE,
+  )
 
 
 class Request(NamedTuple):
@@ -107,9 +114,10 @@ def _pretrain(
   config: ConfigDict, workdir: epath.Path, console: Console, _: Request
 ) -> None:
   config = with_groups(config, devices=jax.device_count())
-  saved = workdir / "config.json"
-  changes = configuration.changes(config, saved) if saved.exists() else []
   experiment = open_experiment(config)
+  processes.check_same(config, experiment.train, workdir)
+  saved = workdir / "config.json"  # read by all before the first of them writes it
+  changes = configuration.changes(config, saved) if saved.exists() else []
   _check_images(experiment, workdir / images.FILE, changes)
   with only_run(workdir):
     if not saved.exists() and (workdir / "checkpoints").exists():

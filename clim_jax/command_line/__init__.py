@@ -12,6 +12,7 @@ from etils import epath
 
 from clim_jax.command_line.pages import page
 from clim_jax.command_line.parse import Command, parse
+from clim_jax.command_line.watched import watched
 from clim_jax.experiment import keys
 from clim_jax.experiment.error import ConfigError
 
@@ -30,6 +31,8 @@ def main() -> None:
     sys.exit(f"error: {keys.with_flags(str(error))}")
   if command.mode in _READERS:
     _read(command)
+  elif command.flags["distributed"]:
+    watched(lambda: _run(command))
   else:
     _run(command)
 
@@ -63,6 +66,8 @@ _READERS = {"runs": _list_runs, "compare": _compare}
 
 def _run(command: Command) -> None:
   # These take seconds: jax, TensorFlow and all that stands on them.
+  import jax
+
   from clim_jax import launch
   from clim_jax.data.source import BadImageError
   from clim_jax.pretrain.interruption import Interrupted
@@ -79,6 +84,11 @@ def _run(command: Command) -> None:
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
+  except jax.errors.JaxRuntimeError as error:
+    told = _told(str(error), bool(values["distributed"]))
+    if told is None:
+      raise
+    sys.exit(f"error: {told}")
   except Interrupted as stop:
     print(f"stopped: {stop}", file=sys.stderr, flush=True)
     sys.stdout.flush()
@@ -87,3 +97,20 @@ def _run(command: Command) -> None:
     os._exit(stop.exit_code)  # all is saved; TensorFlow would take longer to end
   except KeyboardInterrupt:
     sys.exit(130)
+
+
+def _told(error: str, is_one_of_several: bool) -> str | None:
+  """What an error of the runtime means for a person; None: it is ours to mend."""
+  first_line = error.strip().split("\n")[0][:300]
+  if "RESOURCE_EXHAUSTED" in error:
+    return keys.with_flags(
+      f"out of memory ({first_line}): lower batch_size or moco.queue_size, have "
+      "smaller or fewer views.sides, or set model.recompute=True"
+    )
+  if is_one_of_several:
+    return (
+      f"another process of the run has died or cannot be reached ({first_line}). The "
+      "first process that ended says why; the same command in all of them goes on from "
+      "the newest checkpoint"
+    )
+  return None

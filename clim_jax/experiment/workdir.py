@@ -16,7 +16,12 @@ from clim_jax.experiment.configuration import Change
 from clim_jax.experiment.error import ConfigError
 from clim_jax.whole import written_whole
 
-_VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint")
+_MATTER = ("jax", "flax", "optax", "orbax-checkpoint")
+
+
+def versions() -> dict[str, str]:
+  """Of the libraries that a run's figures hang on."""
+  return {name: importlib.metadata.version(name) for name in _MATTER}
 
 
 @contextlib.contextmanager
@@ -55,7 +60,7 @@ def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) ->
     "command": shlex.join(sys.argv),
     "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
     "processes": jax.process_count(),
-    "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+    "versions": versions(),
     "changed": {change.key: [change.saved, change.given] for change in changes},
   }
   with written_whole(path) as beside:
