@@ -34,16 +34,19 @@ FAMILIES = {
 }
 
 
+def command_of(name: str, lines: pathlib.Path, quick: bool) -> list[str]:
+  command = [sys.executable, "-m", "benchmarks.fault_families", name]
+  return [*command, f"--lines={lines}", *["--quick"] * quick]
+
+
 def run_family(name: str, options: argparse.Namespace) -> dict[str, float | str]:
   """Tries a family to its end or its limit, with all that it started."""
   lines = options.out / f"{name}.jsonl"
   lines.write_text("")
-  command = [sys.executable, "-m", "benchmarks.fault_families", name]
-  command += [f"--lines={lines}", *["--quick"] * options.quick]
   started = time.monotonic()
   with (options.out / f"{name}.log").open("w") as log:
     process = subprocess.Popen(
-      command,
+      command_of(name, lines, options.quick),
       cwd=_ROOT,
       env={"JAX_PLATFORMS": "cpu"} | os.environ,
       stdout=log,

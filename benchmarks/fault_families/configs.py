@@ -5,6 +5,7 @@ extreme, of a wrong kind, and no value at all. What passes the parser and the ch
 must have a first state and a step: they are traced, not run.
 """
 
+import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -80,7 +81,7 @@ def _outcome(pairs: list[tuple[str, str]]) -> tuple[str]:
   """What is wrong with how a config ends; "" if nothing."""
   more = [f"--config.{key}={text}" for key, text in pairs]
   try:
-    _trace([*session.options(), "--workdir=/nowhere/run", *more])
+    _trace([*session.arguments(pathlib.Path("/nowhere/run")), *more])
   except ConfigError as error:
     told = str(error)
     return ("" if _NAMES_A_KEY.search(told) else f"no key in: {told[:200]}",)

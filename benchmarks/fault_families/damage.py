@@ -85,8 +85,7 @@ def _checkpoints(workdir: pathlib.Path) -> set[str]:
 
 def _run(workdir: pathlib.Path) -> str:
   """A session of the run in this process; returns what it said."""
-  arguments = session.options(epochs=_EPOCHS, checkpoint__keep=10)
-  command = parse([*arguments, f"--workdir={workdir}"])
+  command = parse(session.arguments(workdir, epochs=_EPOCHS, checkpoint__keep=10))
   with _said() as said:
     launch.run(command.config, command.mode, epath.Path(workdir))
   return said.getvalue()

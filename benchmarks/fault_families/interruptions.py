@@ -5,15 +5,16 @@ happened to: the same arrays, lines and events.
 """
 
 import itertools
+import multiprocessing
+import os
 import pathlib
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.fault_families import session
+from benchmarks.fault_families import marked, session
 from benchmarks.fault_families.family import Family
 from benchmarks.fault_families.marked import KINDS
 
@@ -51,7 +52,7 @@ def _campaign(
 ) -> None:
   """Reports a trial for each hit, and one for each run at its end."""
   whole = family.scratch / "whole"
-  if session.start(whole).wait(_PATIENCE):
+  if _finish(whole) != 0:
     raise RuntimeError(
       f"the run to compare with failed:\n{session.said(whole)[-2000:]}"
     )
@@ -96,9 +97,18 @@ def _report_hit(
 
 
 def _report_end(family: Family, workdir: pathlib.Path, whole: pathlib.Path) -> None:
-  code = session.start(workdir).wait(_PATIENCE)
-  lost = f"exit code {code}" if code else session.differences(workdir, whole)
+  code = _finish(workdir)
+  lost = f"exit code {code}" if code != 0 else session.differences(workdir, whole)
   family.report(f"{workdir.name}: goes on to its end", lost)
+
+
+def _finish(workdir: pathlib.Path) -> int | None:
+  """Exit code of a session that is let be; None: it hangs."""
+  child = marked.start(workdir, pathlib.Path(os.devnull))
+  child.join(_PATIENCE)
+  code = child.exitcode
+  child.kill()
+  return code
 
 
 def _hit(
@@ -107,19 +117,20 @@ def _hit(
   """Starts a session and signals it while it does `kind`; None if it ended before."""
   marks = workdir.with_name(f"{workdir.name}.marks")
   marks.write_text("")
-  child = session.start(workdir, marks=marks)
+  child = marked.start(workdir, marks)
   try:
     number_of = 1 if kind == "evaluation" else rng.randint(1, 3)
     if not _await(child, marks, kind, number_of):
       return None
     time.sleep(rng.uniform(0, _SPANS[kind]))
     during = _doing(workdir, marks)
-    child.send_signal(number)
+    os.kill(child.pid, number)
     sent = time.monotonic()
-    code = child.wait(_PATIENCE)
-    taken = time.monotonic() - sent
+    child.join(_PATIENCE)
+    taken, code = time.monotonic() - sent, child.exitcode
   finally:
-    session.end(child)
+    child.kill()
+    child.join()
   if code == 0:
     return None
   log = workdir / "metrics.jsonl"
@@ -128,14 +139,17 @@ def _hit(
 
 
 def _await(
-  child: subprocess.Popen, marks: pathlib.Path, kind: str, number_of: int
+  child: multiprocessing.process.BaseProcess,
+  marks: pathlib.Path,
+  kind: str,
+  number_of: int,
 ) -> bool:
   """Waits until a kind has begun so many times; False if the process ends before.
 
   Where there will be no such, it takes the last thing that the run does.
   """
   until = time.monotonic() + _PATIENCE
-  while child.poll() is None:
+  while child.is_alive():
     done = marks.read_text().split()
     if done.count(kind) >= number_of or done[-1:] == ["ended"]:
       return True

@@ -1,16 +1,17 @@
-"""The command line, noting what it is doing, so that a fault's moment is known.
+"""Sessions that note what they are doing, so that a fault's moment is known.
 
-python -m benchmarks.fault_families.marked MARKS ARGUMENTS…
-
-MARKS gets a line whenever the run begins with something else: step, refresh,
+A file gets a line whenever the run begins with something else: step, refresh,
 checkpoint, evaluation, between (of two such), ended.
 """
 
 import functools
+import multiprocessing
 import os
+import pathlib
 import sys
 from typing import Any
 
+from benchmarks.fault_families import session
 from clim_jax import command_line, launch
 from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.pretrain.loop import Loop
@@ -45,15 +46,31 @@ class Marks:
     setattr(owner, name, called)
 
 
-def main() -> None:
-  marks = Marks(sys.argv.pop(1))
+def start(
+  workdir: pathlib.Path, marks: pathlib.Path
+) -> multiprocessing.process.BaseProcess:
+  """A session of the small run; what it says is in WORKDIR.log.
+
+  It is forked from a process that has imported everything and begun nothing: that
+  takes seconds each time.
+  """
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload([__name__])
+  process = context.Process(target=_session, args=(workdir, marks), daemon=True)
+  process.start()
+  return process
+
+
+def _session(workdir: pathlib.Path, path: pathlib.Path) -> None:
+  with session.log_of(workdir).open("a") as log:
+    for stream in (1, 2):
+      os.dup2(log.fileno(), stream)
+  os.environ["XLA_FLAGS"] = ""
+  sys.argv = ["main.py", *session.arguments(workdir)]
+  marks = Marks(str(path))
   marks.around(Loop, "_train", "step")
   marks.around(Loop, "_select", "refresh")
   marks.around(Checkpoints, "save", "checkpoint")
   marks.around(launch, "judge", "evaluation")
   command_line.main()
   marks.note("ended")
-
-
-if __name__ == "__main__":
-  main()
