@@ -65,7 +65,7 @@ def _session(workdir: pathlib.Path, path: pathlib.Path) -> None:
   with session.log_of(workdir).open("a") as log:
     for stream in (1, 2):
       os.dup2(log.fileno(), stream)
-  os.environ["XLA_FLAGS"] = ""
+  os.environ["XLA_FLAGS"] = session.xla_flags(1)
   sys.argv = ["main.py", *session.arguments(workdir)]
   marks = Marks(str(path))
   marks.around(Loop, "_train", "step")

@@ -70,7 +70,7 @@ def start(
     changes: of the small run's options.
   """
   environment = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-  environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+  environment["XLA_FLAGS"] = xla_flags(devices)
   environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   with (log or log_of(workdir)).open("a") as out:
     return subprocess.Popen(
@@ -81,6 +81,14 @@ def start(
       stderr=subprocess.STDOUT,
       preexec_fn=preexec,
     )
+
+
+def xla_flags(devices: int) -> str:
+  """So many devices of a CPU, which may wait long for each other where it is busy."""
+  return (
+    f"--xla_force_host_platform_device_count={devices} "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
+  )
 
 
 def log_of(workdir: pathlib.Path) -> pathlib.Path:
