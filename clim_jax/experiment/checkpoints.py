@@ -4,10 +4,11 @@ Positives stand beside the state, not in it: what only reads the state, such as 
 evaluation, need not know them.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +75,9 @@ class Checkpoints:
       keep: how many of the steps that `every` divides stay; the newest two stay
         anyhow. None: for reading, all stay.
       every: steps from one save that is planned to the next.
+
+    Raises:
+      ConfigError: orbax cannot open them.
     """
     options = ocp.CheckpointManagerOptions(
       create=keep is not None,
@@ -81,9 +85,17 @@ class Checkpoints:
     )
     items = {name: ocp.StandardCheckpointHandler() for name in Checkpoint._fields}
     self._path = path
-    self._manager = ocp.CheckpointManager(
-      path.resolve(), item_handlers=items, options=options
-    )
+    self._faults = {} if keep is None else _unopenable(path)
+    _move_aside(path, self._faults)
+    try:
+      self._manager = ocp.CheckpointManager(
+        path.resolve(), item_handlers=items, options=options
+      )
+    except Exception as error:  # whatever orbax makes of damage
+      raise ConfigError(
+        f"the checkpoints in {path} cannot be opened ({first_line(error)}): move the "
+        "damaged one out of the folder"
+      ) from error
 
   def newest(self) -> int | None:
     """The newest one that is whole on disk."""
@@ -118,7 +130,7 @@ class Checkpoints:
     Raises:
       ConfigError: there are some and none is good; says what is wrong with each.
     """
-    faults: dict[int, str] = {}
+    faults = dict(self._faults)
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         checkpoint = self.restore(step, like)
@@ -126,7 +138,7 @@ class Checkpoints:
         faults[step] = first_line(error)
         continue
       if is_finite(checkpoint.state):
-        self._set_aside(list(faults))
+        self._set_aside(faults.keys() - self._faults.keys())
         return Restored(step, checkpoint, faults)
       faults[step] = "it holds values that are not finite"
     if not faults:
@@ -137,14 +149,9 @@ class Checkpoints:
       f"back what is missing, or begin anew with another --workdir:{told}"
     )
 
-  def _set_aside(self, steps: list[int]) -> None:
+  def _set_aside(self, steps: Iterable[int]) -> None:
     """So that these steps can be saved again."""
-    if jax.process_index() == 0:
-      for step in steps:
-        aside = self._path.parent / "damaged" / f"{step}-{time.time_ns()}"
-        aside.parent.mkdir(exist_ok=True)
-        (self._path / str(step)).rename(aside)
-    multihost_utils.sync_global_devices("set aside")
+    _move_aside(self._path, steps)
     self._manager.reload()
 
   def restore(self, step: int, like: TrainState) -> Checkpoint:
@@ -215,6 +222,32 @@ class Checkpoints:
   def close(self) -> None:
     """Waits for the last save."""
     self._manager.close()
+
+
+def _unopenable(path: epath.Path) -> dict[int, str]:
+  """Steps that orbax passes over, or fails of before it opens any other; and why."""
+  faults = {}
+  for step in path.iterdir() if path.is_dir() else ():
+    if not step.name.isdigit():
+      continue
+    if not step.is_dir():
+      faults[int(step.name)] = "it is a file and no folder"
+      continue
+    with contextlib.suppress(OSError, ValueError):  # told when it is restored
+      metadata = json.loads((step / "_CHECKPOINT_METADATA").read_text())
+      if not isinstance(metadata, dict):
+        faults[int(step.name)] = "its metadata is no JSON object"
+  return faults
+
+
+def _move_aside(path: epath.Path, steps: Iterable[int]) -> None:
+  """Moves checkpoints to `damaged/` beside their folder; to be called by all."""
+  if jax.process_index() == 0:
+    for step in steps:
+      aside = path.parent / "damaged" / f"{step}-{time.time_ns()}"
+      aside.parent.mkdir(exist_ok=True)
+      (path / str(step)).rename(aside)
+  multihost_utils.sync_global_devices("set aside")
 
 
 def first_line(error: Exception) -> str:

@@ -146,7 +146,7 @@ def changes(config: ConfigDict, path: epath.Path) -> list[Change]:
 
 def _may(change: Change) -> bool:
   if change.key == "epochs":
-    return change.given > change.saved
+    return isinstance(change.saved, int) and change.given > change.saved
   return change.key in _MAY_CHANGE
 
 

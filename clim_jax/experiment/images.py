@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import zlib
 
 from etils import epath
 
@@ -26,7 +27,7 @@ def list_images(source: Source) -> list[str]:
 
 def check_same(source: Source, path: epath.Path) -> None:
   """Raises ConfigError if these are not the images of the list in `path`."""
-  kept = gzip.decompress(path.read_bytes()).decode().splitlines()
+  kept = _read(path)
   given = list_images(source)
   if given == kept:
     return
@@ -44,6 +45,20 @@ def check_same(source: Source, path: epath.Path) -> None:
     "positives are kept by the number of an image, so bring back the same ones, or "
     "begin anew with another --workdir"
   )
+
+
+def _read(path: epath.Path) -> list[str]:
+  """The names in a list; raises ConfigError if it is damaged."""
+  try:
+    names = gzip.decompress(path.read_bytes()).decode().splitlines()
+    if not names:
+      raise ValueError("it is empty")
+  except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+    raise ConfigError(
+      f"{path} is damaged ({error}): remove it if the images are those that the run "
+      "began with; it is written anew"
+    ) from error
+  return names
 
 
 def save(source: Source, path: epath.Path) -> None:

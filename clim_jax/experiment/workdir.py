@@ -53,7 +53,7 @@ def only_run(workdir: epath.Path) -> Iterator[None]:
 def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) -> None:
   """Adds a line to history.jsonl: when a session begins, where, and what it changed."""
   path = workdir / "history.jsonl"
-  past = path.read_text() if path.exists() else ""
+  past = path.read_bytes() if path.exists() else b""
   record = {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "step": step,
@@ -64,4 +64,4 @@ def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) ->
     "changed": {change.key: [change.saved, change.given] for change in changes},
   }
   with written_whole(path) as beside:
-    beside.write_text(past + json.dumps(record) + "\n")
+    beside.write_bytes(past + json.dumps(record).encode() + b"\n")

@@ -66,7 +66,7 @@ def pretrain(
         workdir, resume_step=first_step, tensorboard=config.log.tensorboard
       )
       stack.callback(log.close)
-      warn(console, _losses(log, first_step))
+      warn(console, _losses(log, first_step, config.log.every_steps))
     progress = stack.enter_context(
       TrainProgress(
         console,
@@ -109,12 +109,18 @@ def _start(
   return step, checkpoint
 
 
-def _losses(log: MetricLog, first_step: int) -> Iterator[str]:
+def _losses(log: MetricLog, first_step: int, every: int) -> Iterator[str]:
   """What an earlier session wrote and this one cannot go on from."""
   if log.unreadable:
     yield (
       "metrics.jsonl: lines that cannot be read, as a process leaves the last one when "
       f"it is killed, are dropped: {log.unreadable}"
+    )
+  last = log.kept[-1]["step"] if log.kept else 0
+  if first_step - last >= every:
+    yield (
+      f"metrics.jsonl has no record after step {last}, and the run goes on from step "
+      f"{first_step}: those between are lost, and its curves have a gap"
     )
   if log.beyond and not first_step:
     yield (

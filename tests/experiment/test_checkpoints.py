@@ -68,6 +68,11 @@ def empty(step):
   step.mkdir()
 
 
+def file_in_place(step):
+  shutil.rmtree(step)
+  step.write_text("no folder")
+
+
 def truncate(step, pattern):
   """Halves the files of a pattern; there must be some."""
   files = [path for path in step.rglob(pattern) if path.is_file()]
@@ -117,6 +122,8 @@ DAMAGE = {
   "metadata missing": lambda step: remove(step, "_CHECKPOINT_METADATA"),
   "metadata half": lambda step: truncate(step, "_CHECKPOINT_METADATA"),
   "tree half": lambda step: truncate(step / "state", "_METADATA"),
+  "metadata no object": lambda step: (step / "_CHECKPOINT_METADATA").write_text("[]"),
+  "a file in its place": file_in_place,
   "another model": of_another_model,
   "other names": of_other_names,
   "not finite": not_finite,

@@ -49,6 +49,15 @@ def test_other_images_are_refused_by_name_and_number(names, told, kept, tmp_path
     images.check_same(folder(tmp_path / "there", names), kept)
 
 
+@pytest.mark.parametrize(
+  "damage", [lambda data: data[:-9], lambda _: b"", lambda _: b"text"]
+)
+def test_a_damaged_list_is_refused_with_the_mend(damage, kept, tmp_path):
+  kept.write_bytes(damage(kept.read_bytes()))
+  with pytest.raises(ConfigError, match=r"images\.txt\.gz is damaged .*: remove it"):
+    images.check_same(folder(tmp_path / "there", NAMES), kept)
+
+
 def test_an_array_is_compared_by_its_pixels(tmp_path):
   path = epath.Path(tmp_path) / images.FILE
   images.save(array(), path)

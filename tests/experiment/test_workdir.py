@@ -50,3 +50,11 @@ def test_history_has_a_line_a_session_with_what_changed(tmp_path):
   first, second = map(json.loads, (tmp_path / "history.jsonl").open())
   assert (first["step"], first["changed"]) == (0, {})
   assert (second["step"], second["changed"]) == (40, {"epochs": [2, 3]})
+
+
+def test_a_history_that_is_no_text_is_kept_and_added_to(tmp_path):
+  (tmp_path / "history.jsonl").write_bytes(b"\xff\n")
+  append_session(epath.Path(tmp_path), 7, [])
+  first, second = (tmp_path / "history.jsonl").read_bytes().splitlines()
+  assert first == b"\xff"
+  assert json.loads(second)["step"] == 7

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.util.tensor_util import make_ndarray
 
 from clim_jax.pretrain.logs import MetricLog, read_records
+from clim_jax.pretrain.pretrain import _losses
 
 
 def session(workdir, first, last, *, resume_step, tensorboard=False):
@@ -50,3 +51,12 @@ def test_steps_beyond_the_checkpoint_do_not_double(tmp_path):
     for event in events.Tensors("loss")
   ]
   assert shown == [(1, 1.01), (2, 1.02), (3, 1.03), (4, 4.04), (5, 4.05), (6, 4.06)]
+
+
+@pytest.mark.parametrize(
+  ("kept", "first_step", "told"), [(3, 6, True), (3, 5, False), (0, 3, True)]
+)
+def test_records_that_are_gone_are_missed(kept, first_step, told, tmp_path):
+  session(tmp_path, 1, kept, resume_step=0)
+  log = session(tmp_path, 1, 0, resume_step=first_step)
+  assert ("are lost" in "".join(_losses(log, first_step, every=3))) == told
