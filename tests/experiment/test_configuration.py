@@ -72,7 +72,7 @@ def test_saved_epochs_that_are_no_number_are_refused(tmp_path):
   path = tmp_path / "config.json"
   path.write_text(json.dumps(base.get_config().to_dict() | {"epochs": "three"}))
   with pytest.raises(ConfigError, match="epochs: three → 200"):
-    configuration.changes(base.get_config(), epath.Path(path))
+    configuration.changes(base.get_config(), path)
 
 
 def test_fewer_epochs_than_planned_are_refused(tmp_path):
