@@ -4,6 +4,7 @@ A run is hit several times and then goes to its end. It must be the run that not
 happened to: the same arrays, lines and events.
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -117,13 +118,14 @@ def _hit(
   """Starts a session and signals it while it does `kind`; None if it ended before."""
   marks = workdir.with_name(f"{workdir.name}.marks")
   marks.write_text("")
+  began = time.time()
   child = marked.start(workdir, marks)
   try:
     number_of = 1 if kind == "evaluation" else rng.randint(1, 3)
     if not _await(child, marks, kind, number_of):
       return None
     time.sleep(rng.uniform(0, _SPANS[kind]))
-    during = _doing(workdir, marks)
+    during = _doing(workdir, marks, began)
     os.kill(child.pid, number)
     sent = time.monotonic()
     child.join(_PATIENCE)
@@ -159,8 +161,10 @@ def _await(
   return False
 
 
-def _doing(workdir: pathlib.Path, marks: pathlib.Path) -> str:
+def _doing(workdir: pathlib.Path, marks: pathlib.Path, began: float) -> str:
   """What the session does; a save goes on beside the steps until it has its name."""
-  if list((workdir / "checkpoints").glob("*tmp*")):
-    return "checkpoint"
+  for unnamed in (workdir / "checkpoints").glob("*tmp*"):
+    with contextlib.suppress(FileNotFoundError):  # it has its name by now
+      if unnamed.stat().st_mtime > began:  # not what an earlier hit has left
+        return "checkpoint"
   return (marks.read_text().split() or ["between"])[-1]

@@ -114,9 +114,18 @@ def newest_step(workdir: pathlib.Path) -> int:
 def arrays(workdir: pathlib.Path, step: int | None = None) -> list[np.ndarray]:
   """All that a checkpoint holds, by orbax alone: encoders, optimiser, queue, table."""
   folder = workdir / "checkpoints" / str(step or newest_step(workdir))
+  items = sorted(path for path in folder.iterdir() if path.is_dir())
+  return [array for path in items for array in jax.tree.leaves(_read(path))]
+
+
+def _read(path: pathlib.Path) -> Any:
+  """The tree of NumPy arrays in a folder of orbax's, however many devices wrote it."""
   reader = ocp.PyTreeCheckpointer()
-  found = [reader.restore(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
+  how = jax.tree.map(
+    lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+    reader.metadata(path).item_metadata.tree,
+  )
+  return reader.restore(path, restore_args=how)
 
 
 def records(workdir: pathlib.Path) -> list[dict[str, Any]]:
