@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -82,6 +83,17 @@ def run_phase(name: str, options: argparse.Namespace, limit: float) -> Ended:
   return Ended(name, status, round(time.monotonic() - started, 1), errors)
 
 
+def against_pytorch(lines: list[dict]) -> Iterator[dict]:
+  """How many times as fast each case is as its peer; ours with all that it does."""
+  peers = {line.get("case"): line for line in lines}
+  for line in lines:
+    peer = peers.get(f"{line.get('case')}, PyTorch", {})
+    for figure, sign in (("images_per_second", 1), ("seconds", -1)):
+      if line.get("views") != "given" and figure in line and figure in peer:
+        times = round((line[figure] / peer[figure]) ** sign, 3)
+        yield {"phase": line["phase"], "case": line["case"], "times_pytorch": times}
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -121,6 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     with (options.out / "phases.jsonl").open("a") as lines:
       lines.write(line + "\n")
     well &= ended.status == "done" and not ended.errors
+    found = (options.out / f"{name}.jsonl").read_text().splitlines()
+    for compared in against_pytorch([json.loads(line) for line in found]):
+      print(json.dumps(compared), flush=True)
   return 0 if well else 1
 
 

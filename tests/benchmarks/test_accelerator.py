@@ -77,6 +77,23 @@ def test_a_phase_that_there_is_not_is_refused(tmp_path, capsys):
   assert "no phase sleep; there are environment" in capsys.readouterr().err
 
 
+def test_cases_are_compared_with_their_peers():
+  step, search = {"phase": "step"}, {"phase": "search"}
+  lines = [
+    step | {"case": "A, PyTorch", "images_per_second": 50.0},
+    step | {"case": "A", "views": "augmented", "images_per_second": 60.0},
+    step | {"case": "A", "views": "given", "images_per_second": 70.0},
+    search | {"case": "B, PyTorch", "seconds": 3.0},
+    search | {"case": "B", "seconds": 2.0},
+    search | {"case": "no peer", "seconds": 2.0},
+    search | {"case": "failed", "error": "…"},
+  ]
+  assert list(accelerator.against_pytorch(lines)) == [
+    step | {"case": "A", "times_pytorch": 1.2},
+    search | {"case": "B", "times_pytorch": 1.5},
+  ]
+
+
 def test_phases_need_neither_tensorflow_nor_a_config(tmp_path):
   (tmp_path / "sitecustomize.py").write_text(_WITHOUT)
   modules = [f"benchmarks.accelerator_phases.{name}" for name in accelerator.PHASES]
