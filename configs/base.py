@@ -119,7 +119,7 @@ def get_config() -> ConfigDict:
 
   report = config.report = ConfigDict()  # a page to look at: docs/report.md
   report.at_end = True  # made when a run ends; at any time by --mode=report
-  report.images = 3000  # at most on the map; a third as many test images
+  report.images = 3000  # on the map, at most; and a third as many of the test
 
   # Probes of the query encoder while it trains, which change nothing in it. Their
   # figures, online/…, are of few images and one setting: not those of an evaluation.

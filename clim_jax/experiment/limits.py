@@ -46,7 +46,6 @@ _RANGES = {
   "selection.refresh_epochs": _POSITIVE,
   "selection.probes": _NOT_NEGATIVE,
   "log.every_steps": _POSITIVE,
-  "report.images": _POSITIVE,
   "online.every_epochs": _NOT_NEGATIVE,
   "online.train_images": _POSITIVE,
   "online.test_images": _POSITIVE,
@@ -69,6 +68,9 @@ _EVALUATION_CHOICES = {
   "evaluation.references": REFERENCES,
   "evaluation.layer": LAYERS,
   "evaluation.encoder": ("query", "key"),
+}
+_REPORT_RANGES = {
+  "report.images": ((lambda value: 2 <= value <= 20_000), "in [2, 20000]"),
 }
 _EVALUATION_RANGES = {
   "evaluation.validation_fraction": ((lambda value: 0 < value < 1), "in (0, 1)"),
@@ -100,12 +102,18 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   augment_policy(config)
   _check_batch(config, devices)
   _check_ranges(config, _RANGES)
+  check_report(config)
   if config.selection.probes and "b" not in RULES[config.selection.rule]:
     raise ConfigError(
       f"selection.probes {config.selection.probes} needs clusters, which rule "
       f"{config.selection.rule!r} does not make; set it to 0"
     )
   check_evaluation(config, devices=devices)
+
+
+def check_report(config: ConfigDict) -> None:
+  """Raises ConfigError for a report that cannot be made."""
+  _check_ranges(config, _REPORT_RANGES)
 
 
 def check_evaluation(config: ConfigDict, *, devices: int) -> None:

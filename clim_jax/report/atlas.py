@@ -52,7 +52,7 @@ def map_of(
     "places": _packed(np.round(found.places * 65535), "<u2"),
     "tiles": _packed(np.array(tiles), "<u4"),
     "ids": _packed(sample.ids, "<u4"),
-    "neighbours": _packed(shown, "<u2"),
+    "neighbours": _packed(shown, "<u4"),
     "shown": shown.shape[1],
     "colours": colours,
     "wrong": None if wrong is None else int((wrong == 1).sum()),
@@ -61,7 +61,7 @@ def map_of(
 
 def _colour(name: str, codes: np.ndarray, names: Sequence[str] = ()) -> dict[str, Any]:
   """What dots can be coloured by; a code of −1 is grey."""
-  return {"name": name, "codes": _packed(codes, "<i2"), "names": list(names)}
+  return {"name": name, "codes": _packed(codes, "<i4"), "names": list(names)}
 
 
 def _packed(array: np.ndarray, dtype: str) -> str:

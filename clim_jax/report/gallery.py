@@ -9,6 +9,7 @@ from clim_jax.report.sprite import Sprite
 from clim_jax.selection.record import Record
 
 _SHOWN = 12  # neighbours of an anchor
+_KEPT = 4  # of them at least, where so many are kept, however far down the list
 _EACH = 6  # anchors of a kind
 _SHEETS, _MEMBERS = 4, 12  # clusters of a kind, and images of each
 _TURNS = 400  # bars of the sizes, at most
@@ -16,6 +17,7 @@ _TURNS = 400  # bars of the sizes, at most
 
 class Neighbour(NamedTuple):
   tile: int
+  rank: int  # among the neighbours, from 1; 0: none of them
   label: str
   kept: bool
   reason: str  # why it was kept or rejected
@@ -123,9 +125,10 @@ def make_row(
   ids, kept = record.neighbours[row], record.kept[row]
   there = np.flatnonzero(ids >= 0)
 
-  def show(image: int, is_kept: bool) -> Neighbour:
+  def show(image: int, is_kept: bool, rank: int = 0) -> Neighbour:
     return Neighbour(
       sprite.place("train", image),
+      rank,
       labels.name(image),
       is_kept,
       _reason(record, anchor, image, is_kept),
@@ -138,12 +141,19 @@ def make_row(
     labels.name(anchor),
     int(kept[there].sum()),
     len(there),
-    [show(int(ids[i]), bool(kept[i])) for i in there[:_SHOWN]],
+    [show(int(ids[i]), bool(kept[i]), int(i) + 1) for i in _shown(there, kept)],
     show(visit.positive, True) if has_drawn else None,
     mixed=None,
     ratio=None,
     step=visit.step + 1 if has_drawn else None,
   )
+
+
+def _shown(there: np.ndarray, kept: np.ndarray) -> list[int]:
+  """Places of the nearest neighbours, some of the kept ones among them."""
+  first = [int(i) for i in there if kept[i]][:_KEPT]
+  others = [int(i) for i in there if i not in first]
+  return sorted([*first, *others[: _SHOWN - len(first)]])
 
 
 def _reason(record: Record, anchor: int, image: int, kept: bool) -> str:

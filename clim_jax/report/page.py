@@ -9,6 +9,7 @@ from clim_jax.data.source import BadImageError
 from clim_jax.experiment import keys
 from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
+from clim_jax.experiment.limits import check_report
 from clim_jax.pretrain import learning
 from clim_jax.report import curves, figures, plot
 from clim_jax.report.pictures import Sources, gather
@@ -39,8 +40,9 @@ def write_report(
     Where the page is.
 
   Raises:
-    ConfigError: there is no run.
+    ConfigError: there is no run, or a key of `report` is out of its range.
   """
+  check_report(config)
   run = read_run(workdir)
   context: dict[str, Any] = {}
   if not (workdir / "checkpoints").is_dir():

@@ -40,6 +40,15 @@ def test_places_that_hold_no_neighbour_are_left_out():
   assert len(row.neighbours) == row.of == 1
 
 
+def test_kept_neighbours_are_shown_however_far_they_are():
+  kept = np.zeros(30, bool)
+  kept[[2, 15, 20, 21, 29]] = True
+  shown = gallery._shown(np.arange(30), kept)
+  assert shown == [*range(9), 15, 20, 21]
+  assert gallery._shown(np.arange(30), np.zeros(30, bool)) == list(range(12))
+  assert gallery._shown(np.arange(3), np.zeros(3, bool)) == [0, 1, 2]
+
+
 def test_an_image_without_label_neither_agrees_nor_not():
   assert shown(4).neighbours[0].agrees is None
   assert shown(5).label == ""

@@ -113,6 +113,12 @@ def test_markup_in_names_is_text(clim_run, tmp_path):
   assert "<script>alert" not in write(run)
 
 
+@pytest.mark.parametrize("images", [1, 20_001])
+def test_a_number_of_images_that_cannot_be_shown_is_refused(images, clim_run):
+  with pytest.raises(ConfigError, match=f"report.images.*{images}"):
+    write(clim_run, images=images)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(ConfigError, match="holds no run"):
     write(tmp_path)

@@ -6,9 +6,9 @@
   const places = unpack(map.places, Uint16Array);
   const tiles = unpack(map.tiles, Uint32Array);
   const ids = unpack(map.ids, Uint32Array);
-  const neighbours = unpack(map.neighbours, Uint16Array);
+  const neighbours = unpack(map.neighbours, Uint32Array);
   const colours = map.colours.map(({ name, codes, names }) =>
-    ({ name, names, codes: unpack(codes, Int16Array) }));
+    ({ name, names, codes: unpack(codes, Int32Array) }));
 
   const canvas = document.getElementById("canvas");
   const box = canvas.parentElement;
