@@ -12,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # starts uses them. `JAX_ENABLE_COMPILATION_CACHE=0` compiles all anew.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", kept_programs.folder())
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Most programs run a few times only: LLVM would optimise for longer than it saves.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np
@@ -38,6 +40,18 @@ def plain_run(arrays, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("runs") / "first"
   run(small("base", arrays, selection__rule="none"), workdir)
   return workdir
+
+
+@pytest.fixture(scope="session")
+def center_wise(arrays, tmp_path_factory):
+  """A config that selects at epochs 1 and 3 of 4, and the run that it made."""
+  config = small("base", arrays)
+  config.epochs = 4  # of two steps
+  config.selection.refresh_epochs = 2
+  config.checkpoint.keep = 10
+  workdir = tmp_path_factory.mktemp("runs") / "center_wise"
+  run(config, workdir)
+  return config, workdir
 
 
 def _save(path, images, *, seed):
