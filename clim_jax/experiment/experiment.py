@@ -89,6 +89,15 @@ class Experiment:
     )
 
   @property
+  def key_momentum(self) -> optax.Schedule:
+    """Of the key encoder's moving average."""
+    return optim.momentum_schedule(
+      self.config.moco.momentum_schedule,
+      momentum=self.config.moco.momentum,
+      total_steps=self.total_steps,
+    )
+
+  @property
   def optimizer(self) -> optax.GradientTransformation:
     config = self.config.optimizer
     return optim.make_optimizer(
@@ -141,13 +150,8 @@ class Experiment:
       accumulate_steps=config.optimizer.accumulate_steps,
       recompute=config.model.recompute,
     )
-    momentum = optim.momentum_schedule(
-      config.moco.momentum_schedule,
-      momentum=config.moco.momentum,
-      total_steps=self.total_steps,
-    )
     step = make_replica_step(
-      self.encoder, self.optimizer, momentum, recipe, config.seed
+      self.encoder, self.optimizer, self.key_momentum, recipe, config.seed
     )
     return make_train_step(self.mesh, step)
 

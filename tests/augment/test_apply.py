@@ -206,14 +206,15 @@ def test_an_image_does_not_depend_on_its_neighbours(images):
 
 
 def test_a_batch_of_several_parts_is_augmented_as_each_part_is():
-  size, at_once = 131, EVERYTHING.images_at_once
+  policy = only(grayscale_probability=0.5, flip_probability=0.5)  # fast to compile
+  size, at_once = 131, policy.images_at_once
   batch = np.random.default_rng(0).uniform(size=(size, 6, 6, 3)).astype(np.float32)
-  whole = run(keys(size), batch, EVERYTHING)
-  undivided = run(keys(size), batch, EVERYTHING.for_platform("gpu"))
+  whole = run(keys(size), batch, policy)
+  undivided = run(keys(size), batch, policy.for_platform("gpu"))
   parts = np.split(np.arange(size), [at_once, 2 * at_once])
-  alone = np.concatenate([run(keys(size)[p], batch[p], EVERYTHING) for p in parts])
+  alone = np.concatenate([run(keys(size)[p], batch[p], policy) for p in parts])
   for other in (undivided, alone):
-    assert (np.abs(whole - other) > 10 * ROUNDING).mean() < 1e-4  # solarized ones tip
+    np.testing.assert_allclose(whole, other, atol=ROUNDING)
 
 
 def test_each_image_of_a_batch_draws_for_itself(images):

@@ -36,6 +36,8 @@ from clim_jax.experiment.limits import PROTOCOLS
 from clim_jax.experiment.runs import open_run
 
 NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py"))]
+# Their protocols are those of others; of sides there is a test by itself.
+_AT_NIGHT = ("transfer", "scale")
 
 
 @pytest.fixture
@@ -64,7 +66,13 @@ def results(workdir, name):
   return document["results"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if name in _AT_NIGHT else [])
+    for name in NAMES
+  ],
+)
 def test_every_protocol_judges_the_run_and_both_references(name, workdir, own):
   config = protocol(name, own)
   launch.run(config, "evaluate", workdir)
@@ -253,13 +261,20 @@ def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
   assert sorted(next(batches).labels) == [1, 3, 7]
 
 
-def test_two_processes_find_what_one_finds_bad_images_included(workdir, tmp_path):
+@pytest.mark.parametrize(
+  "protocols",
+  [("knn",), pytest.param(("knn", "linear"), marks=pytest.mark.slow)],
+  ids="-".join,
+)
+def test_two_processes_find_what_one_finds_bad_images_included(
+  protocols, workdir, tmp_path
+):
   # One bad image for each process: rows 0 and 8 of the first batch of 16.
   datasets = (f"folder:{folder(tmp_path / 'set', bad=(0, 10))}",)
   keys = {
     "evaluation.datasets": datasets,
-    "evaluation.references": ("raw_pixels",),
-    "evaluation.protocols": ("knn", "linear"),
+    "evaluation.references": (),
+    "evaluation.protocols": protocols,
     "evaluation.name": "knn",
     "evaluation.linear.epochs": 1,
     "data.on_bad_image": "skip",

@@ -51,12 +51,17 @@ def test_the_step_of_every_config_takes_its_batches(name, arrays):
   assert ("positive_share" in metrics) == selects
 
 
-# The other pairs train: test_runs.py.
-@pytest.mark.parametrize(
-  ("mixture", "symmetric"), [("cutmix", True), ("mixup", False), ("direct", True)]
-)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("mixture", ["cutmix", "mixup", "direct"])
 def test_the_step_of_every_mixture_takes_its_batches(mixture, symmetric, arrays):
   changes = {"mixture__kind": mixture, "moco__symmetric": symmetric}
+  _assert_fits(*_traced_step(open_experiment(small("base", arrays, **changes))))
+
+
+def test_the_step_with_all_draws_of_the_augmentations_takes_its_batches(arrays):
+  changes = {"jitter_probability": 0.8, "blur_probability": 0.5}
+  changes |= {"solarize_probability": 0.2}
+  changes = {f"augment__{key}": value for key, value in changes.items()}
   _assert_fits(*_traced_step(open_experiment(small("base", arrays, **changes))))
 
 
@@ -68,6 +73,14 @@ def test_the_rate_is_scaled_with_the_batch_and_warmed_up_in_epochs(arrays):
   peak = 3.2 * 16 / 256
   found = [float(rate(step)) for step in (0, 2, 4, 8, 12)]
   np.testing.assert_allclose(found, [0, peak / 2, peak, peak / 2, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 0.9), ("cosine", 1.0)])
+def test_the_key_momentum_is_that_of_the_config(schedule, last, arrays):
+  config = small("base", arrays, moco__momentum=0.9, moco__momentum_schedule=schedule)
+  momentum = open_experiment(config).key_momentum
+  found = [float(momentum(step)) for step in (0, 4)]  # of two epochs of two steps
+  np.testing.assert_allclose(found, [0.9, last], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)

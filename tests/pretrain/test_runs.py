@@ -16,18 +16,6 @@ from clim_jax.experiment.configuration import ConfigError
 from clim_jax.method.state import is_finite
 
 
-@pytest.fixture(scope="module")
-def center_wise(arrays, tmp_path_factory):
-  """A config that selects at epochs 1 and 3 of 4, and the run that it made."""
-  config = small("base", arrays)
-  config.epochs = 4  # of two steps
-  config.selection.refresh_epochs = 2
-  config.checkpoint.keep = 10
-  workdir = tmp_path_factory.mktemp("runs") / "center_wise"
-  run(config, workdir)
-  return config, workdir
-
-
 def test_a_run_logs_every_step_and_what_was_selected(center_wise):
   records = logged(center_wise[1])
   assert [record["step"] for record in records] == list(range(1, 9))
@@ -40,7 +28,8 @@ def test_a_run_logs_every_step_and_what_was_selected(center_wise):
     assert "selection/cluster_max" in record
 
 
-# Every other config has its step traced: experiment/test_experiment.py.
+# By day the step of every config is traced: experiment/test_experiment.py.
+@pytest.mark.slow
 def test_clim_trains_at_five_sides(arrays, tmp_path):
   records = run(small("clim_imagenet", arrays), tmp_path)
   assert all(np.isfinite(record["loss"]) for record in records)
@@ -60,13 +49,16 @@ def test_imagenet_configs_train_at_their_own_depth(name, arrays, tmp_path):
 
 
 # The rules themselves: selection/test_positives.py.
-def test_neighbours_alone_train_without_clusters(arrays, tmp_path):
-  records = run(small("base", arrays, selection__rule="knn"), tmp_path)
+def test_neighbours_alone_train_without_clusters(center_wise, tmp_path):
+  config = copy.deepcopy(center_wise[0])  # whose step is the same program
+  config.selection.rule = "knn"
+  records = run(config, tmp_path)
   assert records[-1]["positive_share"] == 1
   assert records[-1]["selection/mean_positives"] == 6
   assert "selection/cluster_max" not in records[-1]
 
 
+@pytest.mark.slow  # by day their steps are traced: experiment/test_experiment.py
 @pytest.mark.parametrize(("mixture", "symmetric"), [("mixup", True), ("direct", False)])
 def test_other_mixtures_train_in_either_loss(mixture, symmetric, arrays, tmp_path):
   config = small(
@@ -167,7 +159,6 @@ def test_evaluation_restores_a_step_and_reproduces_the_figures(
 ):
   config, workdir = small("base", arrays, selection__rule="none"), tmp_path / "run"
   config.data.test_path = str(arrays)
-  config.augment.update(jitter_probability=0.8, blur_probability=0.5)
   run(config, workdir)
   said = capsys.readouterr().out
   in_order = (
