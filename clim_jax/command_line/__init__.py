@@ -61,7 +61,16 @@ def _compare(command: Command) -> None:
   print(write_comparison(runs, epath.Path(command.flags["output"])))
 
 
-_READERS = {"runs": _list_runs, "compare": _compare}
+def _convert(command: Command) -> None:
+  from rich.console import Console
+
+  from clim_jax.sets.convert import convert
+
+  console = Console(quiet=bool(command.flags["quiet"]))
+  convert(command.flags["input"], command.flags["output"], console)
+
+
+_READERS = {"runs": _list_runs, "compare": _compare, "convert": _convert}
 
 
 def _run(command: Command) -> None:

@@ -120,7 +120,7 @@ def _check_flags(mode: str, values: dict[str, Any]) -> None:
 
 def _new_workdir(mode: str, config: ConfigDict, values: dict[str, Any]) -> str:
   """Below runs/, for a run that begins here or has weights in its place."""
-  if mode in ("runs", "compare"):
+  if mode in ("runs", "compare", "convert"):
     return "runs"
   begins = mode in ("pretrain", "check") and not values["distributed"]
   only_reads = mode not in ("pretrain", "evaluate") and config.model.weights

@@ -31,13 +31,17 @@ MODES = {
   "compare": Mode("make a page of several runs", ("runs", "output")),
   "embed": Mode("write the features of a folder of images", ("input", "output")),
   "check": Mode("look through all images once, and list those to leave out"),
+  "convert": Mode(
+    "write a packed set as image files: Hugging Face, parquet, WebDataset, TFDS",
+    ("input", "output"),
+  ),
   "export": Mode("write a backbone for another library", ("format", "output")),
 }
 FLAGS = {
   "config": Flag("NAME|FILE.py", f"what to run; by default {DEFAULT_CONFIG}"),
   "workdir": Flag("DIR", "where the run lives; pretrain can make one, below runs/"),
   "mode": Flag("MODE", "the mode, said as a flag"),
-  "input": Flag("FOLDER", "the images"),
+  "input": Flag("FOLDER", "the images, or the packed set"),
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
   "runs": Flag("DIR,DIR", "the runs, the first of them to compare with"),
   "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),

@@ -2,18 +2,18 @@
 
 import collections
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from clim_jax.data.formats import EXTENSIONS
 from clim_jax.data.source import NO_LABEL
 
-EXTENSIONS = (
-  *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
-  *(".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
-)
+# Files with many images in each.
+_PACKED = re.compile(r"\.(parquet|arrow|tar|tgz|gz|tfrecord|array_record)\b")
 # What systems leave in folders, besides names that begin with a dot.
 _LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini")
 
@@ -27,19 +27,26 @@ class Listing(NamedTuple):
   passed_over: dict[str, int]  # extension → files of no format that can be read
 
 
-def list_images(root: str, classes: list[str] | None = None) -> Listing:
+def list_images(
+  root: str, classes: list[str] | None = None, *, whole: str = ""
+) -> Listing:
   """Finds the images below a folder; local or `gs://`.
 
   Args:
     root: the folder. An image's class is the first folder below it; images beside the
       class folders have none.
     classes: class names whose order gives the labels; None takes the folders'.
+    whole: the set that the folder is a part of, for messages.
 
   Raises:
     FileNotFoundError: there is no such folder, or no image in it.
     ValueError: a class folder that `classes` does not name.
   """
   if not tf.io.gfile.isdir(root):
+    if tf.io.gfile.exists(root):
+      raise FileNotFoundError(
+        f"{root!r} is a file, no folder{_unpacking(root, [root])}"
+      )
     raise FileNotFoundError(f"image folder {root!r} does not exist")
   found, passed_over = [], collections.Counter()
   for parts in _files(root, ()):
@@ -52,6 +59,7 @@ def list_images(root: str, classes: list[str] | None = None) -> Listing:
     others = f", only {_counts(passed_over)}" if passed_over else ""
     raise FileNotFoundError(
       f"no image in {root!r}{others}: read are {' '.join(EXTENSIONS)}"
+      f"{_unpacking(whole or root, passed_over)}"
     )
   found.sort()
   paths = [tf.io.gfile.join(root, *parts) for parts in found]
@@ -67,6 +75,14 @@ def list_images(root: str, classes: list[str] | None = None) -> Listing:
   place = {name: label for label, name in enumerate(classes)}
   labels = [place[p[0]] if len(p) > 1 else NO_LABEL for p in found]
   return Listing(paths, np.array(labels, np.int64), classes, passed_over)
+
+
+def _unpacking(root: str, names: Iterable[str]) -> str:
+  """How to get at images that are packed many to a file, if these names say so."""
+  if not any(_PACKED.search(name) for name in names):
+    return ""
+  how = f"`clim convert --input={root} --output=FOLDER`"
+  return f"; images packed many to a file are written as files of their own by {how}"
 
 
 def part_of(root: str, asked: str, usual: tuple[str, ...]) -> str:

@@ -138,7 +138,7 @@ def _folder_sources(
 ) -> tuple[EncodedSource, EncodedSource | None]:
   train_part = folder.part_of(root, train_split, _TRAIN_NAMES)
   train_root = tf.io.gfile.join(root, train_part) if train_part else root
-  listing = folder.list_images(train_root)
+  listing = folder.list_images(train_root, whole=root)
   told = folder.facts(train_root, listing)
   if not wants_labels:
     told = tuple(fact for fact in told if "passed over" in fact)

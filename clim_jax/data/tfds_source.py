@@ -89,8 +89,10 @@ def _open_records(name: str, split: str, data_dir: str) -> BaseDataSource:
     # TFDS refuses a second format in the same place.
     raise ValueError(
       f"TFDS dataset {name!r} in {builder.data_dir} is in the formats {formats}, "
-      "without array_record, which random access needs; remove it or set another "
-      f"data.path, then prepare it: {prepare}"
+      "without array_record, which random access needs; write its images as files, "
+      f"`clim convert --input={builder.data_dir} --output=FOLDER`, and read them by "
+      "data.source=folder; or remove it or set another data.path, then prepare it: "
+      f"{prepare}"
     )
   return builder.as_data_source(
     split,

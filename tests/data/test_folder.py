@@ -183,3 +183,24 @@ def test_a_file_of_labels_that_does_not_fit_is_refused(lines, message, tmp_path)
   (tmp_path / "labels.txt").write_text(lines)
   with pytest.raises(ValueError, match=message):
     load(tmp_path, test_labels=str(tmp_path / "labels.txt"))
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "train/data-00000-of-00001.arrow",
+    "train-00000-of-00002.parquet",
+    "shard-000000.tar",
+    "shard-000000.tar.gz",
+    "mnist-train.tfrecord-00000-of-00001",
+  ],
+)
+def test_packed_images_are_refused_with_the_command_that_unpacks_them(name, tmp_path):
+  (tmp_path / name).parent.mkdir(exist_ok=True)
+  (tmp_path / name).touch()
+  with pytest.raises(FileNotFoundError, match=f"clim convert --input={tmp_path} "):
+    load(tmp_path)
+  with pytest.raises(
+    FileNotFoundError, match=f"clim convert --input={tmp_path}/{name}"
+  ):
+    load(tmp_path / name)
