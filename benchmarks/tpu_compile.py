@@ -30,6 +30,7 @@ from jax.sharding import Mesh
 from benchmarks import tpu_programs
 from benchmarks.measurement import progress
 from clim_jax.augment.policy import IMPLEMENTATIONS
+from clim_jax.plan import programs
 from clim_jax.plan.tpu import chips, cost
 from clim_jax.selection.search.scoring import SCORINGS
 
@@ -130,7 +131,7 @@ def results_of(options: argparse.Namespace) -> Iterator[Result]:
         options.topology,
         mesh,
         None,
-        lambda scoring=scoring: tpu_programs.lower_neighbours(
+        lambda scoring=scoring: programs.lower_neighbours(
           mesh,
           images=_IMAGES,
           dim=options.dim,
@@ -144,7 +145,7 @@ def results_of(options: argparse.Namespace) -> Iterator[Result]:
       options.topology,
       mesh,
       None,
-      lambda: tpu_programs.lower_kmeans(
+      lambda: programs.lower_kmeans(
         mesh,
         images=_IMAGES,
         dim=options.dim,

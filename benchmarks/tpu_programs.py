@@ -1,12 +1,11 @@
-"""The programs of a run, lowered for devices that are not there."""
+"""A config's step and its augmentation, lowered for devices that are not there."""
 
-import functools
 import types
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clim_jax import sharding
@@ -15,8 +14,6 @@ from clim_jax.configs import base
 from clim_jax.experiment import limits
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.plan import programs
-from clim_jax.selection import kmeans
-from clim_jax.selection.search import exact
 
 _IMAGENET = 1_281_167
 
@@ -57,50 +54,4 @@ def lower_augmentation(
   mapped = sharding.spmd(
     view, mesh, in_specs=(sharding.ROWS, sharding.ROWS), out_specs=sharding.ROWS
   )
-  return mapped.lower(*_abstract(mesh, (rngs, images), sharding.ROWS))
-
-
-def lower_neighbours(
-  mesh: Mesh, *, images: int, dim: int, num_neighbours: int, scoring: str
-) -> jax.stages.Lowered:
-  """The exact search over a bank of `images` × `dim`."""
-  rows = -(-images // mesh.devices.size) * mesh.devices.size
-  search = functools.partial(
-    exact.exact_neighbours,
-    mesh,
-    num_images=images,
-    num_neighbours=num_neighbours,
-    scoring=scoring,
-  )
-  bank = jax.ShapeDtypeStruct((rows, dim), jnp.float32)
-  return jax.jit(search).lower(_abstract(mesh, bank, sharding.ROWS))
-
-
-def lower_kmeans(
-  mesh: Mesh, *, images: int, dim: int, num_centers: int, iterations: int
-) -> jax.stages.Lowered:
-  """Seeds, iterations and the final assignment over such a bank."""
-  rows = -(-images // mesh.devices.size) * mesh.devices.size
-  by_row, whole = sharding.ROWS, sharding.REPLICATED
-  find = functools.partial(
-    kmeans.spherical_kmeans,
-    num_images=images,
-    num_centers=num_centers,
-    iterations=iterations,
-  )
-  mapped = sharding.spmd(
-    find,
-    mesh,
-    in_specs=(whole, by_row),
-    out_specs=kmeans.Clustering(whole, by_row, by_row),
-  )
-  rng = jax.eval_shape(lambda: jax.random.key(0))
-  bank = jax.ShapeDtypeStruct((rows, dim), jnp.float32)
-  return mapped.lower(_abstract(mesh, rng, whole), _abstract(mesh, bank, by_row))
-
-
-def _abstract(mesh: Mesh, tree: Any, spec: PartitionSpec) -> Any:
-  placed = NamedSharding(mesh, spec)
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), tree
-  )
+  return mapped.lower(*programs.placed(mesh, (rngs, images), sharding.ROWS))

@@ -27,6 +27,7 @@ _HOMES = {
   "evaluate": "clim_jax.api",
   "export": "clim_jax.api",
   "load": "clim_jax.api",
+  "plan": "clim_jax.api",
   "pretrain": "clim_jax.api",
   "report": "clim_jax.api",
 }

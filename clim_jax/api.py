@@ -26,6 +26,7 @@ from clim_jax.experiment.experiment import evaluation_crop, exclusion_of
 from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import Trained, open_run
 from clim_jax.models.resnet import feature_dim
+from clim_jax.plan.forecast import CannotFit
 from clim_jax.report.page import PAGE
 from clim_jax.whole import written_whole
 
@@ -91,12 +92,7 @@ def pretrain(
   Raises:
     ConfigError: something cannot work; the message has the value and the mend.
   """
-  values = _data_keys(data, labels)
-  chosen = _load(config or _CONFIG_FOR[values.get("data.source", "digits")])
-  keys.override(chosen, values | _dotted(overrides))
-  run = _path(out or configuration.new_workdir(chosen))
-  if data is not None and not _is_path(data):
-    chosen.data.path = _keep(data, labels, run)
+  chosen, run = _begin(data, labels, out, config, overrides)
   launch.run(chosen, "pretrain", run)
   return run
 
@@ -138,6 +134,39 @@ def check(
   with contextlib.suppress(BadImageError):  # the report names them
     launch.run(chosen, "check", run, launch.Request(overrides=changed))
   return json.loads((run / "check" / "report.json").read_text())
+
+
+def plan(
+  data: PathLike | np.ndarray | None = None,
+  *,
+  out: PathLike = "",
+  config: PathLike | ConfigDict = "",
+  labels: np.ndarray | None = None,
+  target: str = "",
+  price_per_hour: float | None = None,
+  **overrides: Any,
+) -> dict[str, Any]:
+  """What `pretrain` with the same arguments will take; prints a table of it.
+
+      found = clim_jax.plan("photos", out="runs/photos", epochs=100)
+      found["seconds"]["total"], found["memory"]["peak"], found["fits"]
+
+  Args:
+    data, out, config, labels, **overrides: as of `pretrain`.
+    target: TPUs that are not here, such as "tpu:v5e:2x4"; "": this machine.
+    price_per_hour: of the machine, if the run is to be priced.
+
+  Returns:
+    What plan.json in `out` holds: bytes, seconds, warnings, and whether it `fits`.
+
+  Raises:
+    ConfigError: something cannot work; the message has the value and the mend.
+  """
+  chosen, run = _begin(data, labels, out, config, overrides)
+  request = launch.Request(target=target, price_per_hour=price_per_hour)
+  with contextlib.suppress(CannotFit):  # the record says so
+    launch.run(chosen, "plan", run, request)
+  return json.loads((run / "plan.json").read_text())
 
 
 def evaluate(
@@ -304,6 +333,19 @@ def embed(run: PathLike, images: PathLike | np.ndarray, **overrides: Any) -> np.
   Short for `load(run, **overrides).embed(images)`, which says the rest.
   """
   return load(run, **overrides).embed(images)
+
+
+def _begin(
+  data: Any, labels: Any, out: PathLike, config: Any, overrides: dict[str, Any]
+) -> tuple[ConfigDict, epath.Path]:
+  """The config and the folder of a run that is to begin; an array is kept there."""
+  values = _data_keys(data, labels)
+  chosen = _load(config or _CONFIG_FOR[values.get("data.source", "digits")])
+  keys.override(chosen, values | _dotted(overrides))
+  run = _path(out or configuration.new_workdir(chosen))
+  if data is not None and not _is_path(data):
+    chosen.data.path = _keep(data, labels, run)
+  return chosen, run
 
 
 def _load(config: PathLike | ConfigDict) -> ConfigDict:

@@ -1,6 +1,7 @@
 """Starts what is asked for: devices, workdir, mode."""
 
 import io
+import json
 import os
 import sys
 
@@ -31,6 +32,10 @@ from clim_jax.experiment.limits import check_evaluation, with_groups
 from clim_jax.experiment.runs import Trained, open_trained
 from clim_jax.experiment.workdir import only_run
 from clim_jax.memory import keep_freed_memory
+from clim_jax.plan.forecast import CannotFit
+from clim_jax.plan.here import plan_here
+from clim_jax.plan.table import print_table
+from clim_jax.plan.tpu.target import open_target, plan_target
 from clim_jax.pretrain import learning
 from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.pretrain import pretrain
@@ -41,6 +46,7 @@ from clim_jax.sets.check import check
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
+from clim_jax.whole import written_whole
 
 # After so many seconds a process that is not heard of counts as dead, and ends others.
 _SILENCE = 60
@@ -67,6 +73,8 @@ class Request(NamedTuple):
   format: str = ""
   overrides: Overrides = WHOLE_CONFIG  # of a run that is looked at again
   quiet: bool = False  # only warnings are said
+  target: str = ""  # what is planned for, such as "tpu:v5e:2x4"; "": this machine
+  price_per_hour: float | None = None  # of it
 
 
 _PLAIN = Request()
@@ -149,6 +157,29 @@ def _pretrain(
       _try_report(config, workdir, console, (experiment.train, experiment.test))
   console.print(phases.summary(), highlight=False)
   _say_next(workdir, step, console)
+
+
+def _plan(
+  config: ConfigDict, workdir: epath.Path, console: Console, request: Request
+) -> None:
+  target, price = request.target, request.price_per_hour
+  opened = open_target(config, target) if target else open_experiment(config)
+  tell_of(console, opened.train, opened.test)
+  if target:
+    forecast = plan_target(opened, target, workdir, console, price)
+  else:
+    forecast = plan_here(opened, workdir, console, price)
+  if jax.process_index() == 0:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with written_whole(workdir / "plan.json") as beside:
+      beside.write_text(json.dumps(forecast.record(), indent=2) + "\n")
+  print_table(forecast, console)
+  for note in forecast.notes:
+    console.print(note, highlight=False, soft_wrap=True)
+  warn(console, forecast.warnings)
+  console.print(f"written to {workdir}: plan.json", highlight=False, soft_wrap=True)
+  if forecast.faults:
+    raise CannotFit("; ".join(forecast.faults))
 
 
 def _check_images(
@@ -305,6 +336,7 @@ def _export(
 
 _MODES: dict[str, Callable[[ConfigDict, epath.Path, Console, Request], None]] = {
   "pretrain": _pretrain,
+  "plan": _plan,
   "evaluate": _evaluate,
   "embed": _embed,
   "check": _check,

@@ -13,6 +13,7 @@ from clim_jax import sharding
 from clim_jax.augment import kernel
 from clim_jax.configs import smoke
 from clim_jax.configs.pods import v4_32, v5e_64
+from clim_jax.plan import programs
 from clim_jax.plan.tpu import chips, cost
 from clim_jax.selection.search.scoring import SCORINGS
 
@@ -94,7 +95,7 @@ def test_what_a_step_costs_can_be_read_for_the_newest_chip():
 
 @pytest.mark.parametrize("scoring", _others_at_night(*SCORINGS))
 def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
-  search = tpu_programs.lower_neighbours(
+  search = programs.lower_neighbours(
     mesh, images=4000, dim=64, num_neighbours=10, scoring=scoring
   )
   assert "collective-permute" in search.compile().as_text()
@@ -102,7 +103,7 @@ def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
 
 @_AT_NIGHT
 def test_k_means_compiles(mesh):
-  compiled = tpu_programs.lower_kmeans(
+  compiled = programs.lower_kmeans(
     mesh, images=4000, dim=64, num_centers=20, iterations=3
   ).compile()
   assert cost.cost_of(compiled).collective_bytes > 0

@@ -89,7 +89,13 @@ def _run(command: Command) -> None:
         values["coordinator"], values["num_processes"], values["process_id"]
       )
     files = (values[name] or "" for name in ("input", "output", "format"))
-    request = launch.Request(*files, command.overrides, bool(values["quiet"]))
+    request = launch.Request(
+      *files,
+      command.overrides,
+      bool(values["quiet"]),
+      values["target"] or "",
+      values["price-per-hour"],
+    )
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")

@@ -10,6 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from clim_jax.command_line.table import (
+  BEGINNING,
   DEFAULT_CONFIG,
   FLAGS,
   MODES,
@@ -122,8 +123,8 @@ def _new_workdir(mode: str, config: ConfigDict, values: dict[str, Any]) -> str:
   """Below runs/, for a run that begins here or has weights in its place."""
   if mode in ("runs", "compare", "convert"):
     return "runs"
-  begins = mode in ("pretrain", "check") and not values["distributed"]
-  only_reads = mode not in ("pretrain", "evaluate") and config.model.weights
+  begins = mode in BEGINNING and not values["distributed"]
+  only_reads = mode not in (*BEGINNING, "evaluate") and config.model.weights
   if not begins and not only_reads:
     raise ConfigError(f"say where the run lives: {example('workdir')}")
   return configuration.new_workdir(config)

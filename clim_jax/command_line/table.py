@@ -13,6 +13,7 @@ class Mode(NamedTuple):
 
   what: str
   needs: tuple[str, ...] = ()  # flags that it cannot do without, and others refuse
+  takes: tuple[str, ...] = ()  # flags that it may be given, and others refuse
 
 
 class Flag(NamedTuple):
@@ -25,6 +26,10 @@ class Flag(NamedTuple):
 
 MODES = {
   "pretrain": Mode("train an encoder and evaluate it; the default"),
+  "plan": Mode(
+    "say what a run will take: time, memory, disk",
+    takes=("target", "price-per-hour"),
+  ),
   "evaluate": Mode("judge a run, by the protocol of --config=evaluate/…"),
   "report": Mode("make a page of a run, to look at in a browser"),
   "runs": Mode("list the runs below --workdir, by default runs/"),
@@ -45,6 +50,8 @@ FLAGS = {
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
   "runs": Flag("DIR,DIR", "the runs, the first of them to compare with"),
   "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),
+  "target": Flag("tpu:TOPOLOGY", "plan for TPUs that are not here: tpu:v5e:2x4"),
+  "price-per-hour": Flag("X", "of the machine; prices the run", flags.DEFINE_float),
   "quiet": Flag("", "say warnings and errors alone", flags.DEFINE_bool),
   "distributed": Flag(
     "", "one of several processes; Cloud TPU and Slurm need no more", flags.DEFINE_bool
@@ -53,12 +60,14 @@ FLAGS = {
   "num_processes": Flag("N", "how many there are", flags.DEFINE_integer),
   "process_id": Flag("I", "which one this is", flags.DEFINE_integer),
 }
+# Modes that begin a run, or look ahead at one: it may have no folder yet.
+BEGINNING = ("pretrain", "check", "plan")
 PATHS = ("workdir", "input", "output")
 
 
 def modes_of(flag: str) -> list[str]:
   """The modes that alone can use a flag; none: all can."""
-  return [name for name, mode in MODES.items() if flag in mode.needs]
+  return [name for name, mode in MODES.items() if flag in mode.needs + mode.takes]
 
 
 def example(flag: str) -> str:

@@ -32,7 +32,7 @@ def use_cores(
   have its own copy of the parameters to update: there it stays one.
 
   Args:
-    config: what to run; in all modes but pretraining the config of a run in `workdir`
+    config: what to run; where no run begins, the config of the one in `workdir`
       stands, save for what may differ.
     mode: one of `launch.MODES`.
     workdir: where a run lives.
@@ -43,7 +43,7 @@ def use_cores(
   """
   heed_container()
   saved, check = workdir / "config.json", check_config
-  if mode != "pretrain":
+  if mode not in ("pretrain", "plan"):
     check = check_evaluation
     if saved.exists() and not config.model.weights:
       config = configuration.restore_into(config, saved, overrides)

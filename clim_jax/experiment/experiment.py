@@ -54,6 +54,13 @@ class Experiment:
   def total_steps(self) -> int:
     return self.config.epochs * self.stream.steps_per_epoch
 
+  def selects_at(self, epoch: int) -> bool:
+    """Whether positives are selected before this epoch, counted from 0."""
+    config = self.config.selection
+    since_warmup = epoch - config.warmup_epochs
+    due = since_warmup >= 0 and since_warmup % config.refresh_epochs == 0
+    return config.rule != "none" and due
+
   @property
   def view_plan(self) -> ViewPlan:
     views = self.config.views
@@ -156,13 +163,13 @@ class Experiment:
     return make_train_step(self.mesh, step)
 
 
-def open_experiment(config: ConfigDict) -> Experiment:
-  """Checks the config, opens the data and takes all devices.
+def open_experiment(config: ConfigDict, mesh: Mesh | None = None) -> Experiment:
+  """Checks the config and opens the data, for a mesh or for all devices there are.
 
   Raises:
     ConfigError: a value that cannot work with these devices or data.
   """
-  mesh = sharding.make_mesh()
+  mesh = sharding.make_mesh() if mesh is None else mesh
   limits.check_config(config, devices=mesh.devices.size)
   config = limits.with_groups(config, devices=mesh.devices.size)
   train, test = open_data(config)

@@ -60,7 +60,7 @@ class Loop:
     total = self._experiment.total_steps
     while step < total:
       epoch, within = divmod(step, self._stream.steps_per_epoch)
-      if within == 0 and self._refresh_is_due(epoch):
+      if within == 0 and self._experiment.selects_at(epoch):
         now = self._refresh(now, step, epoch)
       next_epoch = next(self._refreshes_after(epoch), self._config.epochs)
       stop = min(next_epoch * self._stream.steps_per_epoch, total)
@@ -68,15 +68,9 @@ class Loop:
       step = stop
     return now
 
-  def _refresh_is_due(self, epoch: int) -> bool:
-    selection = self._config.selection
-    since_warmup = epoch - selection.warmup_epochs
-    due = since_warmup >= 0 and since_warmup % selection.refresh_epochs == 0
-    return selection.rule != "none" and due
-
   def _refreshes_after(self, epoch: int) -> Iterator[int]:
     """Epochs after `epoch` with a refresh."""
-    return filter(self._refresh_is_due, range(epoch + 1, self._config.epochs))
+    return filter(self._experiment.selects_at, range(epoch + 1, self._config.epochs))
 
   def _refresh(self, now: Checkpoint, step: int, epoch: int) -> Checkpoint:
     """A selection; a signal in its midst saves the state, which selects anew."""
