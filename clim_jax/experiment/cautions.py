@@ -8,6 +8,7 @@ from rich.text import Text
 
 from clim_jax.data.source import Source
 from clim_jax.experiment.keys import with_flags
+from clim_jax.selection.positives import RULES
 
 _FEW_STEPS = 500  # however short the key encoder's memory
 
@@ -57,6 +58,18 @@ def cautions(config: ConfigDict, *, num_images: int, total_steps: int) -> list[s
       f"moco.queue_size={moco.queue_size} exceeds the {num_images} training images: "
       "each is told apart from older keys of itself; set moco.queue_size to at most "
       f"{_power_of_two_below(num_images)}"
+    )
+  conditions, images_a_center = (
+    RULES[selection.rule],
+    num_images / selection.num_centers,
+  )
+  if {"a", "b"} <= {*conditions} and images_a_center < selection.num_neighbours:
+    most = max(1, num_images // selection.num_neighbours)
+    found.append(
+      f"selection.num_centers={selection.num_centers} leaves {images_a_center:.1f} "
+      f"images a center, fewer than selection.num_neighbours="
+      f"{selection.num_neighbours}: most neighbours are of other clusters and lost; "
+      f"set selection.num_centers to at most {most}"
     )
   trained, judged = config.views.sides, config.views.evaluation_side
   if judged not in trained:

@@ -30,8 +30,12 @@ def schedule_of(experiment: Experiment) -> Schedule:
   plain_epochs = selected[0] if selected else config.epochs
   every, keep = config.checkpoint.every_epochs, config.checkpoint.keep
   saves = -(-config.epochs // every)  # the last step is saved anyhow
-  # The newest two stay besides, where they were saved by minutes or by the last step.
-  others = 2 if config.checkpoint.every_minutes else 0
+  # The newest stay besides, as the last step may be; and one is being written.
+  at_once = max(keep, 2) + (config.epochs % every > 0) + 1
+  if config.checkpoint.every_minutes:
+    at_once += 2
+  else:
+    at_once = min(at_once, saves)
   return Schedule(
     epochs=config.epochs,
     steps_per_epoch=stream.steps_per_epoch,
@@ -40,5 +44,5 @@ def schedule_of(experiment: Experiment) -> Schedule:
     mixed_steps=(config.epochs - plain_epochs) * stream.steps_per_epoch,
     selections=len(selected),
     saves=saves,
-    saves_kept=min(saves, max(keep, 2)) + others + 1,
+    saves_kept=at_once,
   )

@@ -203,6 +203,7 @@ class Saved(NamedTuple):
 
 def time_save(path: epath.Path, state: TrainState) -> Saved:
   """Saves a state at `path`, which is removed again."""
+  path = epath.Path(path)
   try:
     with Checkpoints(path, keep=1) as checkpoints:
       started = time.perf_counter()
