@@ -113,7 +113,7 @@ def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
   ("line", "message"),
   [
     ("evaluat", "Did you mean evaluate"),
-    ("foo", "The modes are pretrain, evaluate"),
+    ("foo", "The modes are pretrain, plan"),
     ("evaluate pretrain --workdir=x", "two modes"),
     ("--mode=evalute", "no mode 'evalute'. Did you mean evaluate"),
     ("configs/imagenette.py", "Write --config=imagenette"),
@@ -138,6 +138,9 @@ def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
     ("--config=digit", "mean digits"),
     ("--num_processes=two", "num_processes=two"),
     ("--workdir", "workdir"),
+    ("--target=tpu:v5e:2x4", "--target is for plan, not for pretrain"),
+    ("--price_per_hour=3", "nearest is --price-per-hour=3"),
+    ("plan --price-per-hour=much", "price-per-hour=much"),
     ("--input=x", "--input is for embed, convert, not for pretrain"),
     ("evaluate --workdir=x --format=onnx", "--format is for export, not for evaluate"),
     (
