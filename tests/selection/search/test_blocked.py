@@ -98,16 +98,30 @@ def test_missing_neighbours_are_said(scoring):
   ).all()
 
 
-def test_bfloat16_knows_when_its_candidates_may_not_hold_all():
-  def holds_all(bank):
-    bank = jnp.asarray(np.pad(bank, ((0, -len(bank) % 64), (0, 0))))
-    block = bank[:100], jnp.arange(100)
-    coarse, slack = bank.astype(jnp.bfloat16), jnp.float32(0.01)
-    found = jax.jit(blocked._in_bfloat16, static_argnums=(3, 4))
-    return bool(found(bank, coarse, slack, 300, 20, block)[1])
+def _in_bfloat16(bank, rows, own, slack, count):
+  bank = jnp.asarray(np.pad(bank, ((0, -len(bank) % 64), (0, 0))))
+  found = jax.jit(blocked._in_bfloat16, static_argnums=(3, 4))
+  coarse = bank.astype(jnp.bfloat16)
+  block = jnp.asarray(rows), jnp.asarray(own)
+  ids, holds_all = found(bank, coarse, jnp.float32(slack), 300, count, block)
+  return np.asarray(ids), bool(holds_all)
 
-  assert holds_all(sharded.unit_rows(0, 300, 16))
-  assert not holds_all(_crowded())
+
+def test_bfloat16_knows_when_its_candidates_may_not_hold_all():
+  cosine = np.linspace(0.9, 0.885, 300, dtype=np.float32)
+  bank = np.stack([cosine, np.sqrt(1 - cosine**2)], axis=1)
+  query = np.float32([[1.0, 0.0]])
+  # The 20th is 0.8990, the last of 128 candidates 0.8936.
+  assert _in_bfloat16(bank, query, [999], 0.0005, 20)[1]
+  assert not _in_bfloat16(bank, query, [999], 0.01, 20)[1]
+
+
+def test_cosines_that_only_bfloat16_tells_apart_are_ordered_by_id():
+  more = 3 * 2.0**-10  # 1 + more is 1 in bfloat16; 0.25 − more is itself
+  uneven, even = [1 + more, 0.25 - more, -1], [1, 0.25, -1]
+  bank = np.float32([uneven, even] * 50)  # all of them are candidates
+  ids, _ = _in_bfloat16(bank, np.ones((1, 3), np.float32), [999], 0.0, 20)
+  np.testing.assert_array_equal(ids, [np.arange(20)])
 
 
 @pytest.mark.parametrize("total", [1, 63, 64, 65, 1000, 4097])
