@@ -24,8 +24,13 @@ def map_of(
   record: Record | None,
   names: dict[int, str],
   sprite: Sprite,
+  *,
+  tsne: bool,
 ) -> dict[str, Any]:
   """What the map's script reads: arrays in base64, little-endian."""
+  maps = {"main directions": found.places}
+  if tsne:
+    maps["t-SNE"] = likeness.tsne(sample.features)
   is_train = sample.is_train
   colours = []
   if votes is not None:
@@ -49,7 +54,10 @@ def map_of(
     "count": len(sample.ids),
     "num_train": int(is_train.sum()),
     "explained": found.explained.tolist(),
-    "places": _packed(np.round(found.places * 65535), "<u2"),
+    "maps": [
+      {"name": name, "places": _packed(np.round(places * 65535), "<u2")}
+      for name, places in maps.items()
+    ],
     "tiles": _packed(np.array(tiles), "<u4"),
     "ids": _packed(sample.ids, "<u4"),
     "neighbours": _packed(shown, "<u4"),

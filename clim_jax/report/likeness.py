@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
+from sklearn.manifold import TSNE
 
 from clim_jax.probes import heads
 
@@ -34,7 +35,6 @@ def compare(features: np.ndarray, is_train: np.ndarray) -> Likeness:
   values, vectors = np.linalg.eigh(spread.T @ spread)
   axes = vectors[:, [-1, -2]] if vectors.shape[1] > 1 else vectors[:, [-1, -1]]
   flat = (features - center) @ axes
-  low, high = flat.min(axis=0), flat.max(axis=0)
   explained = np.maximum(values[-2:][::-1], 0) / max(values.sum(), 1e-12)
   trained = np.flatnonzero(is_train)
   count = min(_VOTERS, len(trained) - 1)
@@ -49,11 +49,26 @@ def compare(features: np.ndarray, is_train: np.ndarray) -> Likeness:
     neighbours.append(trained[best].astype(np.int32))
     similarities.append(np.take_along_axis(cosines, best, 1))
   return Likeness(
-    ((flat - low) / np.maximum(high - low, 1e-9)).astype(np.float32),
+    _in_unit_square(flat),
     explained.astype(np.float32),
     np.concatenate(neighbours),
     np.concatenate(similarities),
   )
+
+
+def tsne(features: np.ndarray) -> np.ndarray:
+  """Places on a map that keeps neighbours together, in [0, 1], [P, 2] float32.
+
+  Reference: van der Maaten and Hinton 2008, as scikit-learn has it.
+  """
+  perplexity = min(30.0, (len(features) - 1) / 3)
+  flat = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+  return _in_unit_square(flat)
+
+
+def _in_unit_square(flat: np.ndarray) -> np.ndarray:
+  low, high = flat.min(axis=0), flat.max(axis=0)
+  return ((flat - low) / np.maximum(high - low, 1e-9)).astype(np.float32)
 
 
 def votes(found: Likeness, labels: np.ndarray) -> np.ndarray:

@@ -74,7 +74,9 @@ def gather(
     "selection": _selection(
       experiment, run.workdir, trained.step, record, labels, sprite
     ),
-    "map": atlas.map_of(sample, found, votes, record, names, sprite),
+    "map": atlas.map_of(
+      sample, found, votes, record, names, sprite, tsne=config.report.tsne
+    ),
     "pairs": atlas.pairs(sample, found, sprite),
     "retrieval": atlas.retrieval(sample, found, names, sprite),
     "confusion": atlas.confusion(mesh, sample, run, names),

@@ -8,9 +8,11 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
+from variants import killed_at_once, with_data
 
+from clim_jax.experiment import configuration
 from clim_jax.report.compare import write_comparison
-from clim_jax.report.page import PAGE
+from clim_jax.report.page import PAGE, write_report
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +116,7 @@ def test_a_click_lists_an_image_and_its_neighbours(clim_run, browser):
   x, y = browser.execute_script(
     """
     const { map } = JSON.parse(document.getElementById("data").textContent);
-    const bytes = Uint8Array.from(atob(map.places), (c) => c.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(map.maps[0].places), (c) => c.charCodeAt(0));
     const [x, y] = new Uint16Array(bytes.buffer);
     const box = document.getElementById("canvas").getBoundingClientRect();
     const place = (share, length) => share / 65535 * (length - 28) + 14;
@@ -172,6 +174,22 @@ def test_every_colour_and_the_images_can_be_drawn(clim_run, browser):
   assert images[1] > dots[1]
   errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
   assert errors == []
+
+
+def test_a_page_without_labels_or_selection_draws_its_map(plain_run, browser, tmp_path):
+  run = with_data(plain_run, tmp_path, labels="none")
+  look(browser, write_report(configuration.load("base"), run))
+  select = Select(browser.find_element(By.ID, "colour"))
+  assert [option.text for option in select.options] == ["part"]
+  assert browser.execute_script(_PIXELS, canvas(browser))[1] > 38 * 10
+  assert len(tiles(browser, "#alike")) > 10
+
+
+def test_a_page_of_a_run_that_was_killed_has_its_curves(clim_run, browser, tmp_path):
+  run = killed_at_once(clim_run, tmp_path)
+  look(browser, write_report(configuration.load("base"), run), width=400)
+  assert browser.find_elements(By.CSS_SELECTOR, "svg circle")  # curves of one point
+  assert not browser.find_elements(By.ID, "canvas")
 
 
 def test_a_comparison_reads_on_a_small_screen(clim_run, plain_run, browser, tmp_path):

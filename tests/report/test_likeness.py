@@ -43,6 +43,16 @@ def test_the_map_is_that_of_principal_components():
   assert found.places.max() == 1
 
 
+def test_t_sne_keeps_neighbours_together():
+  features, labels, _ = some()
+  places = likeness.tsne(features)
+  assert places.min() == 0
+  assert places.max() == 1
+  distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
+  np.fill_diagonal(distances, np.inf)
+  assert (labels[distances.argmin(axis=1)] == labels).mean() > 0.7
+
+
 def test_images_without_a_label_do_not_vote():
   features, labels, is_train = some()
   features[5] = features[80]  # the nearest of the 80th, by far

@@ -3,11 +3,11 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
 from etils import epath
+from variants import copied, killed_at_once, with_data
 
 from clim_jax import launch
 from clim_jax.experiment import configuration
@@ -24,11 +24,6 @@ def write(workdir, **changes):
 
 def sections(page):
   return set(re.findall(r'<section id="(\w+)"', page))
-
-
-def copied(run, tmp_path):
-  shutil.copytree(run, tmp_path / "run")
-  return epath.Path(tmp_path / "run")
 
 
 def test_a_run_ends_with_a_page_that_has_every_part(clim_run):
@@ -71,36 +66,27 @@ def test_of_many_images_a_sample_is_shown_and_said(clim_run, tmp_path):
   assert "12 of 38 training images and 4 of 25 test images" in page
 
 
+def test_t_sne_is_a_second_map(clim_run, tmp_path):
+  assert '"name": "t-SNE"' not in (clim_run / PAGE).read_text()
+  assert '"name": "t-SNE"' in write(copied(clim_run, tmp_path), tsne=True)
+
+
 def test_a_run_without_labels_or_selection_has_a_page(plain_run, tmp_path):
-  run = copied(plain_run, tmp_path)
-  config = json.loads((run / "config.json").read_text())
-  config["data"]["labels"] = "none"
-  (run / "config.json").write_text(json.dumps(config))
-  page = write(run)
+  page = write(with_data(plain_run, tmp_path, labels="none"))
   assert sections(page) == {"figures", "curves", "selection", "map", "alike", "run"}
   assert "<code>selection.rule</code> is none" in page
   assert "It has not been evaluated" in page
 
 
 def test_a_run_killed_before_its_first_checkpoint_has_a_page(clim_run, tmp_path):
-  run = copied(clim_run, tmp_path)
-  for path in ("checkpoints", "evaluation.json", "neighbours.npz", "history.jsonl"):
-    target = run / path
-    target.rmtree() if target.is_dir() else target.unlink()
-  first, *_ = (run / "metrics.jsonl").read_text().splitlines()
-  (run / "metrics.jsonl").write_text(first + '\n{"step": 2, "ep')
-  page = write(run)
+  page = write(killed_at_once(clim_run, tmp_path))
   assert sections(page) == {"figures", "curves", "images", "run"}
   assert "The run has stopped at 0.5 of 2 epochs, 1 steps." in page
   assert "there is no checkpoint yet" in page
 
 
 def test_images_that_have_moved_are_said(clim_run, tmp_path):
-  run = copied(clim_run, tmp_path)
-  config = json.loads((run / "config.json").read_text())
-  config["data"]["path"] = "/nowhere.npz"
-  (run / "config.json").write_text(json.dumps(config))
-  page = write(run)
+  page = write(with_data(clim_run, tmp_path, path="/nowhere.npz"))
   assert "Nothing can be shown of images" in page
   assert "/nowhere.npz" in page
 

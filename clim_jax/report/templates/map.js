@@ -3,7 +3,8 @@
   const { map, tile } = JSON.parse(document.getElementById("data").textContent);
   const unpack = (text, Kind) =>
     new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-  const places = unpack(map.places, Uint16Array);
+  const maps = map.maps.map(({ name, places }) =>
+    ({ name, places: unpack(places, Uint16Array) }));
   const tiles = unpack(map.tiles, Uint32Array);
   const ids = unpack(map.ids, Uint32Array);
   const neighbours = unpack(map.neighbours, Uint32Array);
@@ -21,10 +22,13 @@
   const FEW = ["#3f7fc4", "#e8662f", "#3fa34d", "#b04fc0", "#d4a514", "#1fa6a6",
     "#e0559b", "#8c6239", "#7a7f87", "#9bc53d"];
   const MARGIN = 14, NEAR = 12, CLICK = 4;
-  let width = 0, height = 0, scale = 1, left = 0, top = 0;
+  let places = maps[0].places, width = 0, height = 0, scale = 1, left = 0, top = 0;
   let colour = colours[0], picked = new Set(), hovered = -1, lasso = null;
 
+  const layout = document.getElementById("layout");
   for (const { name } of colours) select.add(new Option(name, name));
+  for (const { name } of maps) layout.add(new Option(name, name));
+  layout.parentElement.hidden = maps.length === 1;
 
   // Where a dot lies on the canvas, in CSS pixels.
   const x = (i) => ((places[2 * i] / 65535) * (width - 2 * MARGIN) + MARGIN) * scale + left;
@@ -221,6 +225,10 @@
   document.getElementById("reset").onclick = () => {
     scale = 1; left = top = 0; picked = new Set();
     document.getElementById("picked").replaceChildren();
+    draw();
+  };
+  layout.onchange = () => {
+    ({ places } = maps.find(({ name }) => name === layout.value));
     draw();
   };
   select.onchange = () => {
