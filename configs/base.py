@@ -119,7 +119,7 @@ def get_config() -> ConfigDict:
 
   report = config.report = ConfigDict()  # a page to look at: docs/report.md
   report.at_end = True  # made when a run ends; at any time by --mode=report
-  report.tsne = False  # a map by t-SNE besides; some 5 s for each 1,000 images
+  report.tsne = False  # a map by t-SNE besides, which takes a while
   report.images = 3000  # on the map, at most; and a third as many of the test
 
   # Probes of the query encoder while it trains, which change nothing in it. Their

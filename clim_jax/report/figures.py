@@ -128,7 +128,8 @@ def selection_sentence(run: RunFiles) -> str:
     return ""
   parts = [f"{kept:.1f} similar images are kept for an image on average"]
   if "a" in RULES[run.config["selection.rule"]]:
-    parts[0] += f", of {run.config['selection.num_neighbours']} neighbours"
+    neighbours = run.config["selection.num_neighbours"]
+    parts[0] += f", of {neighbours} neighbours: {kept / neighbours:.0%}"
   parts.append(f"{last['selection/empty_share']:.1%} of the images have none")
   precision = last.get("selection/positives_precision")
   if precision is not None:

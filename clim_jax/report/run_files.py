@@ -103,11 +103,11 @@ def _is_locked(path: epath.Path) -> bool:
   """Whether a process trains there now, as `experiment.workdir.only_run` has it."""
   if "://" in str(path) or not path.exists():
     return False
-  with path.open("a") as file:
-    try:
+  try:
+    with path.open() as file:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-      return True
-    except OSError:  # a file system without locks
-      return False
+  except BlockingIOError:
+    return True
+  except OSError:  # a file system without locks, or another person's run
+    return False
   return False

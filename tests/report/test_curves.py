@@ -89,6 +89,19 @@ def test_the_answer_stands_beside_the_baselines(tmp_path):
   assert table.rows == [("kNN, all labels", ["90.0", "70.0", "80.0"], 0)]
 
 
+def test_what_a_selection_came_to_is_a_sentence(tmp_path):
+  last = RECORDS[-1] | {"selection/mean_positives": 5.0, "selection/empty_share": 0.25}
+  last |= {"selection/positives_precision": 0.9, "selection/knn_precision": None}
+  chosen = {"num_neighbours": 20}
+  run = read_run(a_run(tmp_path / "a", records=[last], selection=chosen))
+  assert figures.selection_sentence(run) == (
+    "5.0 similar images are kept for an image on average, of 20 neighbours: 25%; 25.0% "
+    "of the images have none; 90.0% of what is kept shares the label; 50% of it is new "
+    "since the selection before."
+  )
+  assert figures.selection_sentence(read_run(a_run(tmp_path / "b"))) == ""
+
+
 def test_runs_side_by_side_say_how_far_they_are_from_the_first(tmp_path):
   runs = [
     read_run(a_run(tmp_path / "a", rows=[result("a", 0.5)])),
