@@ -73,9 +73,11 @@ def test_every_name_is_there_with_an_example(name):
 def test_rooms_with_the_name_of_a_function_leave_it_a_function():
   import clim_jax.evaluate.task
   import clim_jax.pretrain.loop
+  import clim_jax.report.page
 
   assert inspect.isfunction(clim_jax.evaluate)
   assert inspect.isfunction(clim_jax.pretrain)
+  assert inspect.isfunction(clim_jax.report)
   assert inspect.isfunction(clim_jax.config)
   with pytest.raises(AttributeError, match="no attribute 'train'"):
     clim_jax.train  # noqa: B018
@@ -96,6 +98,12 @@ def test_a_run_keeps_its_array_and_what_was_said(run):
   assert pathlib.Path(saved["data"]["path"]) == (run / "images.npz").resolve()
   assert (np.load(run / "images.npz")["image"] == pixels()).all()
   assert (run / "metrics.jsonl").exists()
+
+
+def test_a_page_of_a_run_is_made(run):
+  page = clim_jax.report(run, report__images=5)
+  assert page == run / "report" / "index.html"
+  assert f"5 of {IMAGES} training images" in page.read_text()
 
 
 def test_the_same_call_goes_on_and_other_images_are_refused(run):
