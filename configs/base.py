@@ -69,8 +69,8 @@ def get_config() -> ConfigDict:
   # with.
   model.batch_norm_groups = 0
   model.dtype = "auto"  # float32 | bfloat16 | auto: bfloat16 on TPU and GPU
-  # A file to start from, or with --mode=evaluate to judge: .pth of MoCo, SwAV, DINO and
-  # others, or .safetensors; the README names the layouts.
+  # Weights to start from, or with --mode=evaluate to judge: .pth of MoCo, SwAV, DINO or
+  # others, .safetensors, or the folder of another run; the README names the layouts.
   model.weights = ""
   # True: the backward pass computes activations again instead of keeping those of all
   # encodings (every side, plain and mixed): less memory, a forward pass more.

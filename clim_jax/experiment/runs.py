@@ -16,7 +16,7 @@ from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.experiment import init_variables, make_encoder
 from clim_jax.probes.subjects import Subject
 from clim_jax.weights.error import WeightsError
-from clim_jax.weights.foreign import load_weights
+from clim_jax.weights.foreign import load_weights, of_our_own
 from clim_jax.weights.spec import recorded
 
 
@@ -119,17 +119,28 @@ def open_run(
 def with_weights(
   config: ConfigDict, variables: dict[str, Any], mesh: Mesh, console: Console
 ) -> tuple[dict[str, Any], bool]:
-  """`variables` with what the file `model.weights` holds of them, on every device.
+  """`variables` with what `model.weights` holds of them, on every device.
+
+  That is a file, or the folder of another run, of whose newest checkpoint the encoder
+  is taken that it evaluates.
 
   Returns:
-    The variables, and whether the file had a projection that fits.
+    The variables, and whether there was a projection that fits.
 
   Raises:
-    ConfigError: the file cannot be read, or is of another network.
+    ConfigError: they cannot be read, or are of another network.
   """
   path, host = config.model.weights, jax.device_get(variables)
   try:
-    loaded = load_weights(path, host["params"], host["batch_stats"])
+    if (epath.Path(path) / "checkpoints").is_dir():
+      run = open_run(config, epath.Path(path), mesh, Overrides(False, ()))
+      theirs = jax.device_get(run.subject.variables)
+      loaded = of_our_own(
+        (theirs["params"], theirs["batch_stats"]), host["params"], host["batch_stats"]
+      )
+      path = run.origin
+    else:
+      loaded = load_weights(path, host["params"], host["batch_stats"])
   except WeightsError as error:
     raise ConfigError(f"model.weights: {error}") from error
   parts = "backbone and projection" if loaded.projection else "backbone alone"

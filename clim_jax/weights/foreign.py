@@ -21,6 +21,7 @@ from clim_jax.weights.layout import (
   from_torchvision,
   projection_from_mlp,
   projection_to_mlp,
+  to_torchvision,
   torchvision_shapes,
 )
 
@@ -95,6 +96,21 @@ def load_weights(path: epath.PathLike, params: Tree, batch_stats: Tree) -> Loade
     return _loaded(tensors, names, layout.name, params, batch_stats)
   except WeightsError as error:
     raise WeightsError(f"{path}: {error}") from error
+
+
+def of_our_own(theirs: tuple[Tree, Tree], params: Tree, batch_stats: Tree) -> Loaded:
+  """Our trees with the backbone of other such trees, and the projection if that fits.
+
+  Args:
+    theirs: parameters and running statistics of another encoder.
+    params: as `load_weights` has them.
+    batch_stats: likewise.
+
+  Raises WeightsError if it is another network.
+  """
+  tensors = to_torchvision(*theirs) | projection_to_mlp(theirs[0])
+  names = {name: name for name in tensors}
+  return _loaded(tensors, names, "clim_jax", params, batch_stats)
 
 
 def _layout(names: Iterable[str]) -> _Layout:

@@ -1,5 +1,7 @@
 """A run goes on with the images it began with, wherever they lie."""
 
+import gzip
+
 import numpy as np
 import pytest
 from etils import epath
@@ -56,6 +58,18 @@ def test_a_damaged_list_is_refused_with_the_mend(damage, kept, tmp_path):
   kept.write_bytes(damage(kept.read_bytes()))
   with pytest.raises(ConfigError, match=r"images\.txt\.gz is damaged .*: remove it"):
     images.check_same(folder(tmp_path / "there", NAMES), kept)
+
+
+def test_images_made_anew_are_refused_though_their_names_are_the_same(kept, tmp_path):
+  source = folder(tmp_path / "there", NAMES)
+  (tmp_path / "there" / "cat" / "2.jpg").write_bytes(b"smaller")
+  with pytest.raises(ConfigError, match=r"other contents .*: 1 of .* \(cat/2\.jpg\)"):
+    images.check_same(source, kept)
+
+
+def test_a_list_of_an_older_version_has_names_alone(kept, tmp_path):
+  kept.write_bytes(gzip.compress("".join(f"{name}\n" for name in NAMES).encode()))
+  images.check_same(folder(tmp_path / "there", NAMES), kept)
 
 
 def test_an_array_is_compared_by_its_pixels(tmp_path):
