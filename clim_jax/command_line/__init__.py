@@ -6,6 +6,7 @@ Nothing heavy is imported before what was typed is known to be right.
 import os
 import signal
 import sys
+from logging import LogRecord
 
 from absl import logging
 from etils import epath
@@ -78,10 +79,12 @@ def _run(command: Command) -> None:
   import jax
 
   from clim_jax import launch
-  from clim_jax.data.source import BadImageError
+  from clim_jax.data.source import BadImageError, ReadError
+  from clim_jax.experiment.checkpoints import SaveError
   from clim_jax.pretrain.interruption import Interrupted
 
   logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+  logging.get_absl_logger().addFilter(_brief)
   values = command.flags
   try:
     if values["distributed"]:
@@ -97,6 +100,11 @@ def _run(command: Command) -> None:
       values["price-per-hour"],
     )
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
+  except SaveError as error:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(1)  # what was to be saved would be told once more, thread by thread
+  except ReadError as error:  # TensorFlow's, of data and of TensorBoard's events
+    sys.exit(f"error: {str(error).splitlines()[0]}")
   except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
   except jax.errors.JaxRuntimeError as error:
@@ -112,6 +120,12 @@ def _run(command: Command) -> None:
     os._exit(stop.exit_code)  # all is saved; TensorFlow would take longer to end
   except KeyboardInterrupt:
     sys.exit(130)
+
+
+def _brief(record: LogRecord) -> bool:
+  """What fails in a library's thread is raised here too: without its traceback."""
+  record.exc_info = None
+  return True
 
 
 def _told(error: str, is_one_of_several: bool) -> str | None:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +52,10 @@ class _Kept(PreservationPolicy):
     planned = [step for step in sorted(steps) if step % self.every == 0]
     kept = {*sorted(steps)[-2:], *planned[-self.keep :]}
     return [step in kept for step in steps]
+
+
+class SaveError(OSError):
+  """A checkpoint cannot be written; those before it stay."""
 
 
 class Restored(NamedTuple):
@@ -103,13 +107,17 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def wait(self) -> None:
-    """Until the last save is on disk."""
-    self._manager.wait_until_finished()
+    """Until the last save is on disk; raises SaveError if it cannot be."""
+    with self._told():
+      self._manager.wait_until_finished()
 
   def save(self, step: int, checkpoint: Checkpoint) -> None:
     """Saves in the background; a checkpoint appears whole or not at all.
 
     One of this step that is there already stays.
+
+    Raises:
+      SaveError: this one, or the one before, cannot be written.
     """
     if step in self._manager.all_steps():
       return
@@ -120,7 +128,8 @@ class Checkpoints:
       ids = np.append(positives.ids, np.int32(-1))
       table = positives._replace(ids=ids)._asdict()
       items["positives"] = ocp.args.StandardSave(table)
-    self._manager.save(step, args=ocp.args.Composite(**items))
+    with self._told():
+      self._manager.save(step, args=ocp.args.Composite(**items))
 
   def restore_newest(self, like: TrainState) -> Restored | None:
     """The newest checkpoint that is good; None if there is none at all.
@@ -220,8 +229,24 @@ class Checkpoints:
     self.close()
 
   def close(self) -> None:
-    """Waits for the last save."""
-    self._manager.close()
+    """Waits for the last save; raises SaveError if it cannot be written."""
+    with self._told():
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """Turns what becomes of a disk that is full into a sentence."""
+    try:
+      yield
+    except (OSError, ValueError) as error:  # the latter is tensorstore's
+      steps = (path.name for path in self._path.iterdir() if path.name.isdigit())
+      newest = max(map(int, steps), default=None)
+      from_where = "begins anew" if newest is None else f"goes on from step {newest}"
+      raise SaveError(
+        f"a checkpoint cannot be written to {self._path} ({first_line(error)}): see "
+        "whether the disk is full or read-only; then the same command "
+        f"{from_where}"
+      ) from error
 
 
 def _unopenable(path: epath.Path) -> dict[int, str]:

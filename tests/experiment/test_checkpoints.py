@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from clim_jax import sharding
-from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
+from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints, SaveError
 from clim_jax.experiment.error import ConfigError
 from clim_jax.selection.positives import Positives
 
@@ -178,3 +178,17 @@ def test_saves_by_minutes_do_not_push_out_those_by_epochs(tmp_path):
     for step in (3, 10, 13, 20, 23, 30, 31, 32, 34):
       checkpoints.save(step, Checkpoint(STATE, None))
   assert {int(path.name) for path in tmp_path.iterdir()} == {20, 30, 32, 34}
+
+
+def test_a_full_disk_is_told_with_the_step_to_go_on_from(saved, tmp_path, monkeypatch):
+  folder = tmp_path / "checkpoints"
+  shutil.copytree(saved, folder)
+  checkpoints = Checkpoints(epath.Path(folder), keep=2)
+
+  def full(*_, **__):
+    raise ValueError('RESOURCE_EXHAUSTED: Failed writing "d/a"')
+
+  monkeypatch.setattr(checkpoints._manager, "save", full)
+  with pytest.raises(SaveError, match=r"RESOURCE_EXHAUSTED.* goes on from step 4"):
+    checkpoints.save(6, Checkpoint(tree(6), None))
+  checkpoints.close()
