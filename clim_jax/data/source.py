@@ -108,6 +108,10 @@ class EncodedSource:
   def without_labels(self) -> "EncodedSource":
     return dataclasses.replace(self, labels=lambda: None)
 
+  def file(self, image: int) -> bytes:
+    """The image as it is stored; raises ReadError if it cannot be read."""
+    return self.load(self.fetch(tf.constant([image], tf.int64))[0]).numpy()
+
   def replace_bad(self, ids: np.ndarray) -> bool:
     """Finds stand-ins for those of `ids` that cannot be decoded; whether there are any.
 

@@ -6,7 +6,6 @@ import os
 import zlib
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
 from clim_jax.data.source import ArraySource, Source
@@ -31,8 +30,8 @@ def list_images(source: Source) -> list[str]:
   folder = os.path.commonpath([os.path.dirname(name) for name in names])
   lines = [name.removeprefix(folder).lstrip("/") for name in names]
   for image in np.unique(np.linspace(0, len(names) - 1, _SAMPLED).astype(int)).tolist():
-    data = source.load(source.fetch(tf.constant([image], tf.int64))[0]).numpy()
-    lines[image] += f"\t{hashlib.blake2b(data, digest_size=8).hexdigest()}"
+    digest = hashlib.blake2b(source.file(image), digest_size=8).hexdigest()
+    lines[image] += f"\t{digest}"
   return lines
 
 
