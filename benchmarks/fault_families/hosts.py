@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.fault_families import session
 from benchmarks.fault_families.family import Family
 
-_PATIENCE = 600  # seconds; beyond it a session hangs
+_PATIENCE = 1200  # seconds; beyond it a session hangs
 _LEAVING = 120.0  # seconds that a process may outlive another
 _TOLERANCE = 1e-4  # of a loss: sums over devices are taken in another order
 _SHORT = {"epochs": 3}
