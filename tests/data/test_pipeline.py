@@ -179,8 +179,7 @@ def garbage(path):
   path.write_bytes(b"no image at all")
 
 
-@pytest.mark.parametrize("damage", [truncated, garbage])
-@pytest.mark.parametrize("place", [0, 17])
+@pytest.mark.parametrize(("damage", "place"), [(truncated, 0), (garbage, 17)])
 def test_a_broken_file_is_named(damage, place, tmp_path):
   folder_of(tmp_path, random_pictures())
   path = tmp_path / "train" / "a" / f"{place:03}.png"
@@ -212,14 +211,11 @@ def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):
     next(crops)
 
 
-@pytest.mark.parametrize("damage", [truncated, garbage])
-def test_with_skip_the_next_good_image_is_seen_in_place_of_a_bad_one(
-  damage, tmp_path, caplog
-):
+def test_with_skip_the_next_good_image_is_seen_in_place_of_a_bad_one(tmp_path, caplog):
   pictures = random_pictures()
   names = [f"{place:03}.png" for place in (3, 4, 17, IMAGES - 1)]
   folder_of(tmp_path / "broken", pictures)
-  for name in names:
+  for name, damage in zip(names, (truncated, garbage) * 2, strict=True):
     damage(tmp_path / "broken" / "train" / "a" / name)
   pictures[[3, 4, 17, IMAGES - 1]] = pictures[[5, 5, 18, 0]]
   expected = batches(folder_of(tmp_path / "replaced", pictures), steps=6)

@@ -1,5 +1,7 @@
 """The operations of each platform compute the same network."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,9 @@ def _encoder(operations):
   )
 
 
+_init = functools.partial(_encoder(BY_XLA).init, train=False)
+
+
 def _gradient(operations, variables, images):
   def loss(params):
     out, stats = _encoder(operations).apply(
@@ -43,7 +48,7 @@ def test_a_platform_has_operations_of_its_own():
 @pytest.mark.parametrize(("operations", "scatters"), [(BY_XLA, True), (FOR_GPU, False)])
 def test_on_a_gpu_no_gradient_is_scattered(operations, scatters):
   images = jnp.zeros((4, 16, 16, 3))
-  variables = _encoder(operations).init(jax.random.key(0), images, train=False)
+  variables = jax.eval_shape(_init, jax.random.key(0), images)
   traced = jax.jit(lambda v: _gradient(operations, v, images)).trace(variables)
   text = traced.lower(lowering_platforms=("cuda",)).as_text()
   assert ("scatter" in text) == scatters
@@ -51,7 +56,7 @@ def test_on_a_gpu_no_gradient_is_scattered(operations, scatters):
 
 def test_a_network_its_gradient_and_statistics_are_the_same_by_all():
   images = np.float32(np.random.default_rng(0).uniform(size=(16, 32, 32, 3)))
-  variables = _encoder(BY_XLA).init(jax.random.key(0), images, train=False)
+  variables = jax.jit(_init)(jax.random.key(0), images)
   by_xla = _gradient(BY_XLA, variables, images)
   for_cpu = _gradient(FOR_CPU, variables, images)
   for found, expected in zip(*map(jax.tree.leaves, (for_cpu, by_xla)), strict=True):
@@ -64,7 +69,6 @@ def test_a_network_its_gradient_and_statistics_are_the_same_by_all():
 )
 def test_no_program_carries_the_branches_of_other_platforms(operations):
   images = jnp.zeros((4, 16, 16, 3))
-  encoder = _encoder(operations)
-  variables = encoder.init(jax.random.key(0), images, train=False)
+  variables = jax.eval_shape(_init, jax.random.key(0), images)
   jaxpr = jax.make_jaxpr(lambda v: _gradient(operations, v, images))(variables)
   assert "platform_index" not in str(jaxpr)

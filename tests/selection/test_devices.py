@@ -23,7 +23,15 @@ def on_one_device():
   return select_in_process.select(_bank(), sharded.mesh(1), 0)
 
 
-@pytest.mark.parametrize(("devices", "tile"), [(2, 64), (3, 2048), (4, 2048), (8, 64)])
+@pytest.mark.parametrize(
+  ("devices", "tile"),
+  [
+    (3, 2048),
+    (8, 64),
+    pytest.param(2, 64, marks=pytest.mark.slow),
+    pytest.param(4, 2048, marks=pytest.mark.slow),
+  ],
+)
 def test_positives_are_the_same_on_any_number_of_devices(
   devices, tile, on_one_device, monkeypatch
 ):
