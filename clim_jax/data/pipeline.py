@@ -5,6 +5,7 @@ at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import joblib
@@ -211,11 +212,21 @@ def _encoded_crops(
   def crop(strings: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
     out = {}
     for image, own in slots.items():
-      crops = [cuts[slot].crop for slot in own]
+      decode = _decoding(tuple(cuts[slot].crop for slot in own), source.white)
       numbers = tf.gather(uniforms, own)
-      encoded = source.load(strings[image])
-      decoded = decode_crops(encoded, crops, numbers, source.white)
-      out |= zip(own, decoded, strict=True)
+      out |= zip(own, decode(source.load(strings[image]), numbers), strict=True)
     return tuple(out[slot] for slot in range(len(cuts)))
 
   return crop
+
+
+@functools.cache
+def _decoding(crops: tuple[Crop, ...], white: int) -> Callable[..., tuple]:
+  """`decode_crops` as one graph for all images and epochs: it takes long to make."""
+
+  def decode(encoded: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return decode_crops(encoded, crops, uniforms, white)
+
+  string, numbers = tf.TensorSpec((), tf.string), (len(crops), UNIFORMS)
+  signature = (string, tf.TensorSpec(numbers, tf.float32))
+  return tf.function(decode, input_signature=signature, autograph=False)
