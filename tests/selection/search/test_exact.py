@@ -6,7 +6,9 @@ from sklearn.neighbors import NearestNeighbors
 from clim_jax.selection.search import exact
 from clim_jax.selection.search.best import NO_NEIGHBOUR
 
-DEVICES = pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
+DEVICES = pytest.mark.parametrize(
+  "devices", [1, 3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))]
+)
 NEIGHBOURS = 20  # more than one group of a tile has
 
 
