@@ -1,5 +1,6 @@
 """Features and weights that leave a run, and weights that enter one."""
 
+import functools
 import json
 import shutil
 
@@ -158,10 +159,12 @@ def test_pretraining_starts_from_weights(workdir, exported, arrays, tmp_path):
   for role in ("query", "key"):
     _, started = variables_of(tmp_path / "second", role)
     _, origin = variables_of(workdir)
-    same = jax.tree.map(
-      np.array_equal, started["params"]["backbone"], origin["params"]["backbone"]
+    # The moving average of equal numbers is that number, but for its last bit.
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=3e-7),
+      started["params"]["backbone"],
+      origin["params"]["backbone"],
     )
-    assert all(jax.tree.leaves(same))
   experiment = open_experiment(config)
   state = _with_weights(experiment, experiment.init_state(), Console(quiet=True))
   for stats in (state.query_stats, state.key_stats):
