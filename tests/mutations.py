@@ -333,6 +333,12 @@ MUTATIONS = (
     "experiment/test_experiment.py::test_the_optimizer_has_the_values_of_the_config",
   ),
   Mutation(
+    "experiment/experiment.py",
+    "self.config.moco.momentum_schedule,",
+    '"constant",',
+    "experiment/test_experiment.py::test_the_key_momentum_is_that_of_the_config",
+  ),
+  Mutation(
     "experiment/configuration.py",
     "if saved.get(key) != given.get(key)",
     "if key not in saved",
