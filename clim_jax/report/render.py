@@ -1,6 +1,7 @@
 """Pages that need nothing but themselves, from templates."""
 
 import datetime
+import json
 from typing import Any
 
 import jinja2
@@ -15,18 +16,11 @@ from clim_jax.whole import written_whole
 
 def config_rows(run: RunFiles) -> list[tuple[str, Any, Any]]:
   """Key, value, and the default where it is another, else None."""
-  base = keys.BASE
+  base = json.loads(json.dumps(keys.BASE))
   return [
-    (key, value, base[key] if key in base and _plain(base[key]) != value else None)
+    (key, value, base[key] if key in base and base[key] != value else None)
     for key, value in run.config.items()
   ]
-
-
-def _plain(value: Any) -> Any:
-  """As JSON has it."""
-  if isinstance(value, tuple):
-    return [_plain(part) for part in value]
-  return value
 
 
 def render(template: str, **context: Any) -> str:

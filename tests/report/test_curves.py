@@ -10,6 +10,7 @@ from written_run import RECORDS, a_run, result
 from clim_jax.experiment.error import ConfigError
 from clim_jax.report import curves, figures
 from clim_jax.report.compare import differences, figure_table, write_comparison
+from clim_jax.report.render import config_rows
 from clim_jax.report.run_files import FINISHED, RUNNING, STOPPED, read_run
 
 
@@ -122,3 +123,11 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
   for wrong in (paths[:1], paths[:1] * 2):
     with pytest.raises(ConfigError):
       write_comparison(wrong, epath.Path(tmp_path / "page.html"))
+
+
+def test_keys_that_differ_from_the_base_have_its_value_beside(tmp_path):
+  run = read_run(a_run(tmp_path / "a", views={"sides": [8], "min_scales": [0.2]}))
+  rows = {key: default for key, _, default in config_rows(run)}
+  assert rows["views.sides"] == [32]
+  assert rows["views.min_scales"] is None  # the same, though a list in JSON
+  assert rows["moco.queue_size"] == 65536
