@@ -8,6 +8,9 @@ from sklearn.metrics import adjusted_rand_score
 from clim_jax.selection import kmeans, seeding
 
 DEVICES = pytest.mark.parametrize("devices", [1, 8])
+SEVERAL_DEVICES = pytest.mark.parametrize(
+  "devices", [3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))]
+)
 # float32 sums of some dozens of unit rows, in another order than NumPy's.
 ROUNDING = 1e-6
 
@@ -75,7 +78,7 @@ def test_separated_blobs_are_found_as_by_scikit_learn(devices):
   )
 
 
-@pytest.mark.parametrize("devices", [2, 3, 4, 8])
+@SEVERAL_DEVICES
 def test_closeness_is_the_same_on_any_number_of_devices(devices):
   # Products of matrices of other shapes may round otherwise.
   bank = sharded.unit_rows(4, 406, 24)
@@ -138,7 +141,7 @@ def test_padding_has_no_influence():
   np.testing.assert_allclose(padded.centers, without.centers, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("devices", [2, 3, 8])
+@SEVERAL_DEVICES
 def test_any_number_of_devices_gives_the_same_clusters_to_the_last_bit(devices):
   # Sums of members are exact, so not even rounding may differ.
   bank = sharded.unit_rows(4, 203, 6)

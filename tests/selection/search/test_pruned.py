@@ -10,6 +10,9 @@ from clim_jax.selection.search.recall import recall_figures, search_sample
 from clim_jax.selection.search.tile_pairs import Tiling
 
 IMAGES, CENTERS, NEIGHBOURS = 611, 12, 9
+DEVICES = pytest.mark.parametrize(
+  "devices", [1, 8, pytest.param(3, marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +55,14 @@ def _within(clustering, probes):
   return np.sort(np.where(member, similarity, -np.inf), axis=1)[:, ::-1][:, :NEIGHBOURS]
 
 
-@pytest.mark.parametrize("devices", [1, 3, 8])
+@DEVICES
 def test_all_clusters_probed_is_the_exact_search(devices):
   clustering = sharded.cluster(BANK, devices, CENTERS, 4)
   found = _search(clustering, devices, CENTERS)
   np.testing.assert_array_equal(found, sharded.search(BANK, devices, NEIGHBOURS))
 
 
-@pytest.mark.parametrize("devices", [1, 3, 8])
+@DEVICES
 @pytest.mark.parametrize("probes", [1, 3])
 def test_nothing_of_a_probed_cluster_is_missed(devices, probes):
   clustering = sharded.cluster(BANK, devices, CENTERS, 4)
