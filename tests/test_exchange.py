@@ -159,9 +159,9 @@ def test_pretraining_starts_from_weights(workdir, exported, arrays, tmp_path):
   for role in ("query", "key"):
     _, started = variables_of(tmp_path / "second", role)
     _, origin = variables_of(workdir)
-    # The moving average of equal numbers is that number, but for its last bit.
+    # A moving average of equal numbers is off by a last bit in each of four steps.
     jax.tree.map(
-      functools.partial(np.testing.assert_allclose, rtol=3e-7),
+      functools.partial(np.testing.assert_allclose, rtol=1e-6),
       started["params"]["backbone"],
       origin["params"]["backbone"],
     )
