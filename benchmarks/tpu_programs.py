@@ -30,7 +30,9 @@ def lower_step(
   source = types.SimpleNamespace(num_images=_IMAGENET)
   experiment = Experiment(config, mesh, source, None)
   mixed = config.selection.rule != "none"
-  return programs.trace_step(experiment, mixed=mixed).lower()
+  state = programs.abstract_state(experiment)
+  batch = programs.abstract_batch(experiment, mixed=mixed)
+  return experiment.train_step().lower(state, batch)
 
 
 def lower_augmentation(

@@ -1,7 +1,7 @@
 """From a config to the objects of a run: the one place that reads both."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.exclusion import Exclusion, read_exclusion
 from clim_jax.data.index_stream import IndexStream
+from clim_jax.data.pipeline import train_batches
 from clim_jax.data.source import ReadError, Source
 from clim_jax.data.sources import load_source
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.method import optim
+from clim_jax.method.batch import Batch
 from clim_jax.method.mixture import MIXTURES
 from clim_jax.method.objective import Recipe
 from clim_jax.method.state import TrainState, init_state, initial_variables
@@ -29,6 +31,7 @@ from clim_jax.method.step import make_replica_step, make_train_step
 from clim_jax.models.encoder import Encoder
 from clim_jax.models.operations import operations_for
 from clim_jax.models.resnet import feature_dim
+from clim_jax.selection.positives import Positives
 from clim_jax.selection.refresh import Selection
 
 
@@ -161,6 +164,21 @@ class Experiment:
       self.encoder, self.optimizer, self.key_momentum, recipe, config.seed
     )
     return make_train_step(self.mesh, step)
+
+  def batches(
+    self, first_step: int, last_step: int, positives: Positives | None
+  ) -> Iterator[Batch]:
+    """What the steps first_step … last_step − 1 are given."""
+    for batch in train_batches(
+      self.train,
+      self.stream,
+      self.view_plan,
+      first_step=first_step,
+      last_step=last_step,
+      positives=positives,
+      rows=sharding.process_rows(self.mesh, self.config.batch_size),
+    ):
+      yield sharding.put_rows(self.mesh, batch)
 
 
 def open_experiment(config: ConfigDict, mesh: Mesh | None = None) -> Experiment:

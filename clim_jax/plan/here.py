@@ -29,6 +29,7 @@ from clim_jax.plan.images import count_classes
 from clim_jax.plan.memory import count_parameters, memory_of, tree_bytes
 from clim_jax.plan.programs import CompiledStep
 from clim_jax.plan.schedule import Schedule, schedule_of
+from clim_jax.selection.positives import Positives
 
 _MUCH_WAITING = 0.25  # share of a step
 _GIB = 2**30
@@ -57,8 +58,14 @@ def plan_here(
     price_per_hour: of this machine, if the run is to be priced.
   """
   config, mesh, schedule = experiment.config, experiment.mesh, schedule_of(experiment)
+  table = stopwatch.any_positives(experiment.train.num_images)
+  tables = {kind: table if kind == "mixed" else None for kind in schedule.by_kind}
   with console.status("compiling: seconds, or minutes for a large network"):
-    steps = programs.compile_steps(experiment, schedule, jax.stages.Lowered.compile)
+    batches = {
+      kind: next(experiment.batches(0, 1, positives))
+      for kind, positives in tables.items()
+    }
+    steps = programs.compile_steps(experiment, batches, jax.stages.Lowered.compile)
     selection = []
     if schedule.selections:
       selection = [low.compile() for low in programs.lower_selection(experiment)]
@@ -77,7 +84,7 @@ def plan_here(
     faults.append(memory_fault(config, said, hardware.memory))
   trial = None
   if not faults:
-    trial = _try(experiment, schedule, steps, workdir, console)
+    trial = _try(experiment, steps, tables, workdir, console)
   disk = disk_of(experiment, schedule, workdir, trial and trial.checkpoint_bytes)
   warnings = warnings_of(experiment)
   if trial and not on_cpu and trial.seconds.waiting > _MUCH_WAITING:
@@ -157,17 +164,15 @@ def disk_of(
 
 def _try(
   experiment: Experiment,
-  schedule: Schedule,
   steps: dict[str, CompiledStep],
+  tables: dict[str, Positives | None],
   workdir: epath.Path,
   console: Console,
 ) -> Trial:
-  started = time.perf_counter()
+  schedule, started = schedule_of(experiment), time.perf_counter()
   state = jax.block_until_ready(experiment.init_state())
   starting = time.perf_counter() - started
   starting += sum(step.tracing + _paid_again(step.compiling) for step in steps.values())
-  table = stopwatch.any_positives(experiment.train.num_images)
-  tables = {"plain": None, "mixed": table}
   times = {}
   for kind, step in steps.items():
     with console.status(f"training for a few steps ({kind})"):
@@ -180,8 +185,7 @@ def _try(
     selection = stopwatch.time_selection(experiment, state)
   with console.status("saving"):
     saved = stopwatch.time_save(workdir / "plan-checkpoint", state)
-  counts = {"plain": schedule.plain_steps, "mixed": schedule.mixed_steps}
-  by_kind = {kind: t.seconds * counts[kind] for kind, t in times.items()}
+  by_kind = {kind: times[kind].seconds * n for kind, n in schedule.by_kind.items()}
   all_steps = sum(by_kind.values())
   waiting = sum(times[kind].waiting * part for kind, part in by_kind.items())
   encode = selection.bank / experiment.train.num_images

@@ -13,7 +13,6 @@ from clim_jax import sharding
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.method.batch import Batch
 from clim_jax.method.state import TrainState
-from clim_jax.plan.schedule import Schedule
 from clim_jax.pretrain.flops import count_flops
 from clim_jax.selection import kmeans
 from clim_jax.selection.positives import RULES
@@ -31,15 +30,14 @@ class CompiledStep(NamedTuple):
 
 def compile_steps(
   experiment: Experiment,
-  schedule: Schedule,
+  batches: dict[str, Batch],
   compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
 ) -> dict[str, CompiledStep]:
-  """The programs that the run needs, "plain" and "mixed", by `compiled`."""
-  found = {}
-  kinds = {"plain": schedule.plain_steps, "mixed": schedule.mixed_steps}
-  for kind in (kind for kind, steps in kinds.items() if steps):
+  """Programs by `compiled`, for a batch of each kind, or shapes of one."""
+  found, state = {}, abstract_state(experiment)
+  for kind, batch in batches.items():
     started = time.perf_counter()
-    traced = trace_step(experiment, mixed=kind == "mixed")
+    traced = experiment.train_step().trace(state, batch)
     lowered = traced.lower()
     lowered_at = time.perf_counter()
     program = compiled(lowered)
@@ -47,15 +45,6 @@ def compile_steps(
     flops = count_flops(traced.jaxpr.jaxpr)
     found[kind] = CompiledStep(program, flops, lowered_at - started, compiling)
   return found
-
-
-def trace_step(experiment: Experiment, *, mixed: bool) -> jax.stages.Traced:
-  """The step as it is before the first selection, or with `mixed` after it.
-
-  It is for the devices of the experiment's mesh.
-  """
-  batch = placed(experiment.mesh, _batch(experiment, mixed=mixed), sharding.ROWS)
-  return experiment.train_step().trace(abstract_state(experiment), batch)
 
 
 def abstract_state(experiment: Experiment) -> TrainState:
@@ -90,7 +79,8 @@ def lower_selection(experiment: Experiment) -> list[jax.stages.Lowered]:
   return found
 
 
-def _batch(experiment: Experiment, *, mixed: bool) -> Batch:
+def abstract_batch(experiment: Experiment, *, mixed: bool) -> Batch:
+  """Shapes of what a step is given, before the first selection or after it."""
   rows, sides = experiment.config.batch_size, experiment.config.views.sides
 
   def images(side: int) -> jax.ShapeDtypeStruct:
@@ -100,7 +90,7 @@ def _batch(experiment: Experiment, *, mixed: bool) -> Batch:
     return jax.ShapeDtypeStruct((rows,), dtype)
 
   queries = tuple(images(side) for side in sides)
-  return Batch(
+  batch = Batch(
     query=queries,
     key=queries[0],
     positive_query=queries if mixed and experiment.view_plan.positive_queries else (),
@@ -109,6 +99,7 @@ def _batch(experiment: Experiment, *, mixed: bool) -> Batch:
     key_row=vector(jnp.int32),
     query_row=vector(jnp.int32),
   )
+  return placed(experiment.mesh, batch, sharding.ROWS)
 
 
 def lower_neighbours(

@@ -22,6 +22,12 @@ class Schedule:
   def steps(self) -> int:
     return self.plain_steps + self.mixed_steps
 
+  @property
+  def by_kind(self) -> dict[str, int]:
+    """How many steps there are of each kind that there are any of."""
+    counts = {"plain": self.plain_steps, "mixed": self.mixed_steps}
+    return {kind: steps for kind, steps in counts.items() if steps}
+
 
 def schedule_of(experiment: Experiment) -> Schedule:
   """That of a run from its start."""

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,6 @@ import numpy as np
 from etils import epath
 
 from clim_jax import sharding
-from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
 from clim_jax.experiment.experiment import Experiment, train_labels
@@ -23,6 +22,7 @@ from clim_jax.selection.positives import RULES, Positives
 _STEPS = (2, 40)  # timed, at least and at most
 _WARM_STEPS = 4  # before them: batches that were ready when the first was asked for
 _SECONDS = 3.0  # enough of steps, and of input
+_ENDLESS = 2**31 - 1  # steps: as many as are asked for
 _BANK_SAMPLE = 2048  # images encoded, where there are more
 _SEARCH_SAMPLE = 8192  # images among which neighbours are looked for
 
@@ -56,7 +56,7 @@ def time_steps(
     num_devices=experiment.mesh.devices.size,
     peak_flops=None,
   )
-  batches = _device_batches(experiment, positives)
+  batches = experiment.batches(0, _ENDLESS, positives)
   started = time.perf_counter()
   for _ in range(_WARM_STEPS):
     state, _ = jax.block_until_ready(step(state, meter.wait(batches)))
@@ -80,39 +80,15 @@ def time_steps(
 
 def time_input(experiment: Experiment, positives: Positives | None) -> float:
   """Anchors a second that this machine reads and crops with nothing else to do."""
-  rows = slice(0, experiment.config.batch_size)
-  batches = _batches(experiment, positives, rows)
+  batches = experiment.batches(0, _ENDLESS, positives)
   for _ in range(_WARM_STEPS):
-    next(batches)
+    jax.block_until_ready(next(batches))
   started = time.perf_counter()
   for done in itertools.count(1):
-    next(batches)
+    jax.block_until_ready(next(batches))
     seconds = time.perf_counter() - started
     if seconds > _SECONDS / 2:
       return done * experiment.config.batch_size / seconds
-
-
-def _device_batches(
-  experiment: Experiment, positives: Positives | None
-) -> Iterator[Batch]:
-  rows = sharding.process_rows(experiment.mesh, experiment.config.batch_size)
-  for batch in _batches(experiment, positives, rows):
-    yield sharding.put_rows(experiment.mesh, batch)
-
-
-def _batches(
-  experiment: Experiment, positives: Positives | None, rows: slice
-) -> Iterator[Batch]:
-  """Those of a run that has no end."""
-  return train_batches(
-    experiment.train,
-    experiment.stream,
-    experiment.view_plan,
-    first_step=0,
-    last_step=2**31 - 1,
-    positives=positives,
-    rows=rows,
-  )
 
 
 @dataclasses.dataclass(frozen=True)

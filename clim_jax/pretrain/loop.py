@@ -12,8 +12,6 @@ from typing import NoReturn
 import jax
 from jax.experimental import multihost_utils
 
-from clim_jax import sharding
-from clim_jax.data.pipeline import train_batches
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.evaluate.online import online_probes
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
@@ -25,7 +23,6 @@ from clim_jax.pretrain.counted_step import CountedStep
 from clim_jax.pretrain.interruption import Interrupted, Interruption
 from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.pretrain.reports import Reports
-from clim_jax.selection.positives import Positives
 from clim_jax.selection.rank import rank_me
 
 # Steps under way when the devices are given one more: else the host would run ahead to
@@ -103,7 +100,7 @@ class Loop:
 
   def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:
     """Steps `step` … `stop` − 1 with one table of positives."""
-    batches = self._device_batches(step, stop, now.positives)
+    batches = self._experiment.batches(step, stop, now.positives)
     pending = None  # a lap, fetched once the next step is under way
     while step < stop:
       batch = self._meter.wait(batches)
@@ -197,18 +194,3 @@ class Loop:
       state, metrics = jax.block_until_ready(self._counted_step(state, batch))
     self._meter.leave_out(step)  # neither speed nor time left shall hang on it
     return state, metrics
-
-  def _device_batches(
-    self, step: int, stop: int, positives: Positives | None
-  ) -> Iterator[Batch]:
-    mesh = self._experiment.mesh
-    for batch in train_batches(
-      self._experiment.train,
-      self._stream,
-      self._experiment.view_plan,
-      first_step=step,
-      last_step=stop,
-      positives=positives,
-      rows=sharding.process_rows(mesh, self._config.batch_size),
-    ):
-      yield sharding.put_rows(mesh, batch)

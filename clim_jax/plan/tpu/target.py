@@ -1,6 +1,7 @@
 """Plans a run on TPUs that are not there: libtpu compiles its programs for them."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import math
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from clim_jax import sharding
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.experiment import Experiment, open_experiment
 from clim_jax.plan import programs, stopwatch
@@ -97,7 +99,10 @@ def plan_target(
     table = None
     if schedule.selections:
       table = stopwatch.any_positives(experiment.train.num_images)
-    per_second = stopwatch.time_input(experiment, table)
+    here = dataclasses.replace(
+      experiment, mesh=sharding.make_mesh(jax.local_devices()[:1])
+    )
+    per_second = stopwatch.time_input(here, table)
   seconds = _seconds(experiment, steps) if steps else None
   return Forecast(
     config=config.name,
@@ -121,9 +126,13 @@ def plan_target(
 
 def _compile(experiment: Experiment) -> tuple[dict[str, CompiledStep], Memory]:
   schedule, mesh = schedule_of(experiment), experiment.mesh
+  batches = {
+    kind: programs.abstract_batch(experiment, mixed=kind == "mixed")
+    for kind in schedule.by_kind
+  }
   with _nothing_kept():
     steps = programs.compile_steps(
-      experiment, schedule, lambda lowered: chips.compile_readably(lowered, mesh)
+      experiment, batches, lambda lowered: chips.compile_readably(lowered, mesh)
     )
     selection = []
     if schedule.selections:
