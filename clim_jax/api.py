@@ -371,10 +371,6 @@ def _path(path: PathLike) -> epath.Path:
 
 def _source(images: Any, labels: Any) -> ArraySource:
   images = np.asarray(images)
-  if images.ndim == 3 and images.shape[-1] == 3:
-    raise ConfigError(
-      f"images {images.shape} look like one image; give images[None], [1, H, W, 3]"
-    )
   labels = None if labels is None else np.asarray(labels)
   try:
     return array_source(images, labels, "the array")

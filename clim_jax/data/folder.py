@@ -9,13 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clim_jax.data.formats import EXTENSIONS
+from clim_jax.data.formats import EXTENSIONS, EXTRAS
 from clim_jax.data.source import NO_LABEL
 
 # Files with many images in each.
 _PACKED = re.compile(r"\.(parquet|arrow|tar|tgz|gz|tfrecord|array_record)\b")
 # What systems leave in folders, besides names that begin with a dot.
-_LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini")
+_LEFT_BEHIND = (
+  *("__macosx", "@eadir", "$recycle.bin", "#recycle", "lost+found"),
+  *("system volume information", "thumbs.db", "ehthumbs.db"),
+  *("desktop.ini", "picasa.ini"),
+)
 
 
 class Listing(NamedTuple):
@@ -61,6 +65,11 @@ def list_images(
       f"no image in {root!r}{others}: read are {' '.join(EXTENSIONS)}"
       f"{_unpacking(whole or root, passed_over)}"
     )
+  if odd := [parts[-1] for parts in found if not _is_utf8("/".join(parts))]:
+    raise ValueError(
+      f"{len(odd)} names in {root!r} are not UTF-8, such as {os.fsencode(odd[0])!r}: "
+      "rename them, `convmv -r -f latin1 -t utf8 --notest FOLDER` does it"
+    )
   found.sort()
   paths = [tf.io.gfile.join(root, *parts) for parts in found]
   own = sorted({parts[0] for parts in found if len(parts) > 1})
@@ -75,6 +84,13 @@ def list_images(
   place = {name: label for label, name in enumerate(classes)}
   labels = [place[p[0]] if len(p) > 1 else NO_LABEL for p in found]
   return Listing(paths, np.array(labels, np.int64), classes, passed_over)
+
+
+def _is_utf8(name: str) -> bool:
+  try:
+    return bool(name.encode())
+  except UnicodeEncodeError:  # bytes that are no UTF-8 become lone surrogates
+    return False
 
 
 def _unpacking(root: str, names: Iterable[str]) -> str:
@@ -95,45 +111,96 @@ def part_of(root: str, asked: str, usual: tuple[str, ...]) -> str:
   return next((folders[name] for name in usual if name in folders), "")
 
 
-def facts(root: str, listing: Listing) -> tuple[str, ...]:
-  """What the layout was taken for, a sentence each."""
-  found, labels = [], listing.labels
-  if labels is not None:
-    names = ", ".join(listing.classes[:5]) + ", …" * (len(listing.classes) > 5)
+def set_in(root: str, asked: str, usual: tuple[str, ...]) -> str:
+  """The folder that has the part asked for: `root`, or else the only one in it.
+
+  Archives unpack into a folder of their own name.
+  """
+  if not tf.io.gfile.isdir(root) or part_of(root, asked, usual):
+    return root
+  inner = [
+    tf.io.gfile.join(root, name)
+    for name, is_folder in _entries(root)
+    if is_folder and not _is_left_behind(name)
+  ]
+  having = [folder for folder in inner if part_of(folder, asked, usual)]
+  return having[0] if len(having) == 1 else root
+
+
+def warnings(listing: Listing, parts: Iterable[str]) -> tuple[str, ...]:
+  """What labels will not tell, a sentence each; `parts` are usual names of parts."""
+  found = []
+  if listing.labels is not None and len(listing.classes) == 1:
     found.append(
-      f"the {len(listing.classes)} folders in {root} are taken for classes: {names}; "
-      "if they are none, set data.labels=none"
+      f"all images are of one class, {listing.classes[0]}: an evaluation tells nothing"
     )
-    if strays := int(np.sum(labels == NO_LABEL)):
-      found.append(
-        f"{strays} of the {len(labels)} images lie beside the folders in {root} and "
-        "have no label: training sees them, evaluation leaves them out"
-      )
+  inner = [path for path in listing.paths if _parent(path) in parts]
+  if listing.labels is not None and inner:
+    found.append(
+      f"{len(inner)} images lie in folders called {_parent(inner[0])} inside the "
+      "classes, and are trained on as all others; classes belong into the parts: "
+      "ROOT/train/CLASS and ROOT/test/CLASS"
+    )
+  return tuple(found)
+
+
+def _parent(path: str) -> str:
+  return os.path.basename(os.path.dirname(path)).lower()
+
+
+def facts(
+  root: str, listing: Listing, *, classes_are_known: bool = False
+) -> tuple[str, ...]:
+  """What the layout was taken for, a sentence each; classes unless they are known."""
+  found, labels = [], listing.labels
+  if labels is not None and not classes_are_known:
+    names = ", ".join(listing.classes[:5]) + ", …" * (len(listing.classes) > 5)
+    taken = f"the {len(listing.classes)} folders in {root} are taken for classes"
+    if len(listing.classes) == 1:
+      taken = f"the only folder in {root} is taken for a class"
+    found.append(f"{taken}: {names}; if they are none, set data.labels=none")
+  if labels is not None and (strays := int(np.sum(labels == NO_LABEL))):
+    found.append(
+      f"{strays} of the {len(labels)} images lie beside the folders in {root} and "
+      "have no label: training sees them, evaluation leaves them out"
+    )
   if listing.passed_over:
     found.append(f"passed over in {root}: {_counts(listing.passed_over)}")
   return tuple(found)
 
 
 def _counts(passed_over: dict[str, int]) -> str:
-  return ", ".join(
+  told = ", ".join(
     f"{n} {'file' if n == 1 else 'files'} {extension}"
     for extension, n in sorted(passed_over.items(), key=lambda item: (-item[1], item))
   )
+  how = {EXTRAS[extension] for extension in passed_over if extension in EXTRAS}
+  return told + "".join(f" (read after `{command}`)" for command in how)
 
 
-def _files(folder: str, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-  """Files below a folder, each as the names that lead to it from where it began."""
+def _files(
+  folder: str, parts: tuple[str, ...], around: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+  """Files below a folder, each as the names that lead to it from where it began.
+
+  `around` are the real paths of the folders on the way.
+  """
+  around = (*around, _real(folder))
   for name, is_folder in _entries(folder):
-    if name.startswith(".") or name.lower() in _LEFT_BEHIND:
+    if _is_left_behind(name):
       continue
     if not is_folder:
       yield (*parts, name)
       continue
     inner = tf.io.gfile.join(folder, name)
-    # A link to a folder around itself would have no end.
-    within = os.path.realpath(folder) + os.sep
-    if not (os.path.islink(inner) and within.startswith(_real(inner))):
-      yield from _files(inner, (*parts, name))
+    # A link to a folder that one is in would have no end.
+    is_link = os.path.islink(inner)
+    if not (is_link and any(path.startswith(_real(inner)) for path in around)):
+      yield from _files(inner, (*parts, name), around)
+
+
+def _is_left_behind(name: str) -> bool:
+  return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def _real(folder: str) -> str:

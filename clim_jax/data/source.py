@@ -200,6 +200,11 @@ def hold_out(train: Source, fraction: float) -> tuple[Source, Source]:
   """Splits test images off the labelled ones, by class if there are enough."""
   labels = train.labels()
   labelled = np.flatnonzero(labels != NO_LABEL)
+  if len(labelled) < 2:
+    raise ValueError(
+      f"of {len(labelled)} labelled image none can be held out to test on; set "
+      "data.test_fraction=0"
+    )
   # A fixed seed: the test images must not change with the seed of a run.
   _, held = split_rows(labels[labelled], held_out=fraction, seed=0)
   held = np.sort(labelled[held])

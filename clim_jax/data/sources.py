@@ -1,6 +1,7 @@
 """What can be read: arrays in memory, image folders, TFDS builds."""
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,7 @@ from clim_jax.data.source import (
 
 # What the parts of a set are usually called, in lower case.
 _TRAIN_NAMES = ("train", "training")
-_TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+_TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 
 
 def load_source(
@@ -136,13 +137,19 @@ def _folder_sources(
   wants_labels: bool,
   white_level: int,
 ) -> tuple[EncodedSource, EncodedSource | None]:
+  given, root = root, folder.set_in(root, train_split, _TRAIN_NAMES)
   train_part = folder.part_of(root, train_split, _TRAIN_NAMES)
   train_root = tf.io.gfile.join(root, train_part) if train_part else root
-  listing = folder.list_images(train_root, whole=root)
+  listing = folder.list_images(train_root, whole=given)
   told = folder.facts(train_root, listing)
   if not wants_labels:
     told = tuple(fact for fact in told if "passed over" in fact)
-  train = _said_of(_files(listing, white_level), facts=told)
+  if root != given:
+    told = (f"the set is taken to be {root}, the only one in {given}", *told)
+  doubts = ()
+  if wants_labels:
+    doubts = folder.warnings(listing, _TEST_NAMES)
+  train = _said_of(_files(listing, white_level), facts=told, warnings=doubts)
   test_part = folder.part_of(root, test_split, _TEST_NAMES) if train_part else ""
   if not test_part or not wants_labels or listing.labels is None:
     return train, None
@@ -161,7 +168,9 @@ def _folder_sources(
       "data.test_labels=FILE with a line 'NAME CLASS' for each, or set "
       "data.test_split='' to hold out training images",
     )
-  facts = folder.facts(test_root, found)[1:]
+  if os.path.realpath(test_root) == os.path.realpath(train_root):
+    warnings += (f"the test images of {test_root} are those of training",)
+  facts = folder.facts(test_root, found, classes_are_known=True)
   if test_part != test_split:
     facts += (f"test images are those of {test_root} (data.test_split)",)
   return train, _said_of(
@@ -182,6 +191,11 @@ def _array_sources(
     test = next((of_tests[name] for name in (*asked, "") if name in of_tests), None)
     if test is None:
       raise ValueError(f"{test_path} has images of {', '.join(of_tests)}, none to test")
+    if test.labels() is not None and test.class_names != train.class_names:
+      raise ValueError(
+        f"{path} and {test_path} name other classes: keep both parts in one file, as "
+        "train_images, train_labels, test_images, test_labels"
+      )
     return train, _said_of(_called(test, "test"), f"its own, {test_path}")
   for name in asked:
     if name in parts:

@@ -43,7 +43,9 @@ def decoded(bytes_, crops=(CROP,), *, seed=0, white=65535):
   return [image.numpy().astype(int) for image in found]
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM"])
+@pytest.mark.parametrize(
+  "kind", ["WEBP", "AVIF", "BMP", "GIF", "TIFF", "JPEG2000", "PPM"]
+)
 @pytest.mark.parametrize("mode", ["RGB", "P", "L"])
 def test_other_formats_show_what_the_same_pixels_in_a_png_show(kind, mode):
   if (kind, mode) in (("JPEG2000", "P"), ("PPM", "P")):

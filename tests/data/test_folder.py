@@ -1,5 +1,9 @@
 """Folders as people have them: what is seen, what becomes a class, what is told."""
 
+import importlib.util
+import os
+import shutil
+
 import images
 import numpy as np
 import pytest
@@ -90,17 +94,17 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path):
 
 def test_other_files_are_counted_by_extension(tmp_path):
   fill(tmp_path, "train/a/1.png")
-  for name in ("1.heic", "2.HEIC", "notes.txt", "noext"):
+  for name in ("1.raw", "2.RAW", "notes.txt", "noext"):
     (tmp_path / "train/a" / name).touch()
   told = [fact for fact in load(tmp_path)[0].about.facts if "passed over" in fact]
   assert len(told) == 1
-  assert told[0].endswith("2 files .heic, 1 file .txt, 1 file without extension")
+  assert told[0].endswith("2 files .raw, 1 file .txt, 1 file without extension")
   assert folder_source(str(tmp_path))[0].about.facts[0].startswith("passed over")
 
 
 def test_a_folder_of_other_files_alone_says_which(tmp_path):
-  (tmp_path / "a.heic").touch()
-  with pytest.raises(FileNotFoundError, match=r"only 1 file \.heic"):
+  (tmp_path / "a.raw").touch()
+  with pytest.raises(FileNotFoundError, match=r"only 1 file \.raw"):
     load(tmp_path)
 
 
@@ -116,7 +120,7 @@ def test_a_folder_may_be_named_like_an_image_and_link_to_one_around_it(tmp_path)
   ]
 
 
-@pytest.mark.parametrize("name", ["Test", "validation", "valid", "VAL"])
+@pytest.mark.parametrize("name", ["Test", "validation", "valid", "VAL", "dev", "eval"])
 def test_a_test_part_under_another_usual_name_is_found_and_said(name, tmp_path):
   fill(tmp_path, "Train/a/1.png", f"{name}/a/1.png")
   train, test = load(tmp_path, test_split="test")
@@ -204,3 +208,92 @@ def test_packed_images_are_refused_with_the_command_that_unpacks_them(name, tmp_
     FileNotFoundError, match=f"clim convert --input={tmp_path}/{name}"
   ):
     load(tmp_path / name)
+
+
+def test_photographs_of_phones_are_read_or_told_with_what_reads_them(tmp_path):
+  fill(tmp_path, "1.png")
+  (tmp_path / "2.HEIC").touch()
+  source, paths = folder_source(str(tmp_path))
+  if importlib.util.find_spec("pillow_heif"):
+    assert len(paths) == 2
+  else:
+    (fact,) = source.about.facts
+    assert fact.endswith("1 file .heic (read after `pip install pillow-heif`)")
+
+
+@pytest.mark.parametrize("inner", ["images", "imagenette2"])
+def test_a_set_one_folder_further_down_is_found_and_said(inner, tmp_path):
+  fill(tmp_path, *(f"{inner}/{p}/{c}/1.png" for p in ("train", "val") for c in "ab"))
+  fill(tmp_path, "__MACOSX/train/a/1.png")
+  (tmp_path / "labels.csv").touch()
+  train, test = load(tmp_path)
+  assert (train.num_images, test.num_images) == (2, 2)
+  fact = f"the set is taken to be {tmp_path}/{inner}, the only one in {tmp_path}"
+  assert fact in train.about.facts
+
+
+def test_of_two_sets_further_down_none_is_chosen(tmp_path):
+  fill(tmp_path, *(f"{s}/train/{c}/1.png" for s in ("x", "y") for c in "ab"))
+  train, _ = load(tmp_path)
+  assert train.num_images == 4
+  assert sorted(train.class_names) == ["x", "y"]
+
+
+def test_links_that_lead_round_in_a_ring_have_an_end(tmp_path):
+  fill(tmp_path, "train/a/1.png", "train/b/1.png", "outside/1.png")
+  (tmp_path / "train/a/x").symlink_to(tmp_path / "train/b")
+  (tmp_path / "train/b/y").symlink_to(tmp_path / "train/a")
+  (tmp_path / "train/a/o").symlink_to(tmp_path / "outside")
+  (tmp_path / "outside/again").symlink_to(tmp_path / "outside")
+  train, _ = load(tmp_path)
+  assert names(train, tmp_path) == [
+    "train/a/1.png",
+    "train/a/o/1.png",
+    "train/a/x/1.png",
+    "train/b/1.png",
+    "train/b/y/1.png",
+    "train/b/y/o/1.png",
+  ]
+
+
+def test_test_images_that_are_those_of_training_are_told(tmp_path):
+  fill(tmp_path, "train/a/1.png", "train/b/1.png")
+  (tmp_path / "val").symlink_to(tmp_path / "train")
+  _, test = load(tmp_path)
+  assert any("are those of training" in text for text in test.about.warnings)
+  _, test = load(tmp_path, test_split="train")
+  assert any("are those of training" in text for text in test.about.warnings)
+
+
+def test_parts_inside_the_classes_and_a_single_class_are_told(tmp_path):
+  fill(tmp_path, *(f"{c}/{p}/1.png" for c in "ab" for p in ("train", "test")))
+  train, _ = load(tmp_path)
+  (warning,) = train.about.warnings
+  assert "2 images lie in folders called test inside the classes" in warning
+  fill(tmp_path, "one/train/a/1.png")
+  (warning,) = load(tmp_path / "one")[0].about.warnings
+  assert "all images are of one class, a" in warning
+  assert load(tmp_path / "one", labels="none")[0].about.warnings == ()
+
+
+def test_what_is_passed_over_beside_a_flat_test_part_is_told(tmp_path):
+  fill(tmp_path, "train/a/1.png", "train/b/1.png", "val/1.png")
+  (tmp_path / "val/2.raw").touch()
+  _, test = load(tmp_path)
+  assert [fact[-11:] for fact in test.about.facts] == ["1 file .raw"]
+
+
+@pytest.mark.parametrize("folder", ["", "train/b"])
+def test_names_that_are_not_utf8_are_refused_with_the_mend(folder, tmp_path):
+  fill(tmp_path, "train/a/1.png", "train/b/1.png")
+  odd = os.fsencode(tmp_path / "train/a" / folder) + b"/caf\xe9.png"
+  os.makedirs(os.path.dirname(odd), exist_ok=True)
+  shutil.copy(tmp_path / "train/a/1.png", odd)
+  with pytest.raises(ValueError, match=r"1 names in .* not UTF-8.*caf.xe9.*convmv"):
+    load(tmp_path)
+
+
+def test_a_single_labelled_image_cannot_be_held_out(tmp_path):
+  fill(tmp_path, "train/a/1.png")
+  with pytest.raises(ValueError, match=r"set data.test_fraction=0"):
+    load(tmp_path, test_fraction=0.2)

@@ -81,7 +81,7 @@ def test_npz_takes_its_test_images_from_a_file_of_their_own(tmp_path):
     ),
     (
       {"image": np.zeros((2, 4, 4, 3), np.uint8), "label": np.array([0.5, 1.0])},
-      "float64, must be an integer",
+      "float64, must be whole numbers",
     ),
   ],
 )
@@ -121,6 +121,9 @@ def test_an_npz_may_hold_its_parts_by_the_names_in_use(
     (lambda x: x.astype(np.int64), lambda x: x),
     (lambda x: x / np.float32(255), lambda x: x),
     (lambda x: np.concatenate([x, x[..., :1]], -1), lambda x: x),
+    (lambda x: x.transpose(0, 3, 1, 2).reshape(4, -1), lambda x: x),
+    (lambda x: x.astype(np.float64), lambda x: x),
+    (lambda x: x > 99, lambda x: 255 * (x > 99)),
     (lambda x: np.concatenate([x[..., ::-1]] * 4, -1), None),
   ],
 )
@@ -135,6 +138,101 @@ def test_the_command_in_the_refusal_of_an_npz_mends_it(wrong, expected, tmp_path
   assert mended.labels().tolist() == [0, 1, 2, 3]
   if expected is not None:
     np.testing.assert_array_equal(mended.images, expected(pixels))
+
+
+@pytest.mark.parametrize(
+  ("wrong", "expected"),
+  [
+    (np.eye(4), [0, 1, 2, 3]),
+    (np.eye(4, dtype=int), [0, 1, 2, 3]),
+    (np.arange(4.0), [0, 1, 2, 3]),
+    (np.arange(4) > 1, [0, 0, 1, 1]),
+    (np.arange(4) - 3, [0, 1, 2, 3]),
+  ],
+)
+def test_the_command_in_the_refusal_of_labels_mends_them(wrong, expected, tmp_path):
+  path = save(tmp_path / "bad.npz", x=images.constant_images(4), y=wrong)
+  with pytest.raises(ValueError, match="write it anew: python -c") as caught:
+    load("npz", path=path)
+  exec(str(caught.value).split('python -c "')[1].removesuffix('"'), {})
+  mended, _ = load("npz", path=str(tmp_path / "bad-mended.npz"), test_fraction=0.0)
+  assert mended.labels().tolist() == expected
+
+
+def test_labels_may_be_names_and_are_numbered_over_all_parts(tmp_path):
+  pixels = images.constant_images(3)
+  path = save(
+    tmp_path / "a.npz",
+    x_train=pixels,
+    y_train=np.array(["dog", "cat", "eel"]),
+    x_test=pixels[:1],
+    y_test=np.array([[b"eel"]]),
+  )
+  train, test = load("npz", path=path, test_split="test")
+  assert train.class_names == test.class_names == ("cat", "dog", "eel")
+  assert (train.labels().tolist(), test.labels().tolist()) == ([1, 0, 2], [2])
+  other = save(tmp_path / "b.npz", x=pixels[:2], y=np.array(["cat", "dog"]))
+  with pytest.raises(ValueError, match="name other classes"):
+    load("npz", path=path, test_path=other)
+
+
+def test_minus_one_is_no_label(tmp_path):
+  labels = np.array([-1, 0, 1, 0, 1, -1])
+  path = save(tmp_path / "a.npz", x=images.constant_images(6), y=labels)
+  train, _ = load("npz", path=path, test_fraction=0.0)
+  assert train.labels().tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+  ("arrays", "message"),
+  [
+    ({"x": images.constant_images(4), "y": np.array(["a", 1, None, 2], object)}, "y"),
+    ({"x": np.array([np.zeros((2, 2)), np.zeros((3, 3))], object)}, "x"),
+  ],
+)
+def test_python_objects_are_never_loaded(arrays, message, tmp_path):
+  path = save(tmp_path / "bad.npz", **arrays)
+  with pytest.raises(
+    ValueError, match=f"{message} holds Python objects, which are not"
+  ):
+    load("npz", path=path)
+
+
+@pytest.mark.parametrize(
+  ("shape", "message"),
+  [
+    ((32, 32, 3, 20), r"number last.*x.transpose\(3, 0, 1, 2\)"),
+    ((28, 28, 1, 20), r"number last"),
+    ((20, 3, 32, 32), r"channels first"),
+    ((32, 32, 3), r"look like one image.*x\[None\]"),
+    ((20, 784), r"x.reshape\(-1, 28, 28\)"),
+    ((20, 3072), r"CIFAR.*x.reshape\(-1, 3, 32, 32\)"),
+  ],
+)
+def test_axes_in_another_order_are_recognised(shape, message, tmp_path):
+  path = save(tmp_path / "bad.npz", x=np.zeros(shape, np.uint8))
+  with pytest.raises(ValueError, match=message):
+    load("npz", path=path)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+  pixels = images.constant_images(2) / 255.0
+  pixels[1, 0, 0, 0] = np.nan
+  with pytest.raises(ValueError, match="some are not finite"):
+    load("npz", path=save(tmp_path / "bad.npz", x=pixels))
+
+
+def test_a_single_array_is_refused_with_the_command_that_mends_it(tmp_path):
+  np.save(tmp_path / "a.npy", images.constant_images(2))
+  with pytest.raises(ValueError, match="holds one array") as caught:
+    load("npz", path=str(tmp_path / "a.npy"))
+  exec(str(caught.value).split('python -c "')[1].removesuffix('"'), {})
+  assert load("npz", path=str(tmp_path / "a.npz"))[0].num_images == 2
+
+
+def test_digits_do_not_take_a_path_that_would_be_passed_over(tmp_path):
+  with pytest.raises(ValueError, match=r"set data.source=folder, npz or tfds"):
+    load("digits", path=str(tmp_path))
 
 
 def test_a_missing_npz_is_named():
