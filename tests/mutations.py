@@ -394,6 +394,43 @@ MUTATIONS = (
     "jax.random.fold_in(rng, 0 * row)",
     "test_rng.py",
   ),
+  # report: what a person looks at
+  Mutation(
+    "report/seen.py",
+    "(drawn, len(plan.crops) + 1)",
+    "(drawn, len(plan.crops))",
+    "report/test_seen.py::test_the_mixed_images_are_those_of_the_step",
+  ),
+  Mutation(
+    "report/seen.py",
+    'augment(rngs("positive0"), positives, policy)',
+    'augment(rngs("query0"), positives, policy)',
+    "report/test_seen.py::test_the_mixed_images_are_those_of_the_step",
+  ),
+  Mutation(
+    "report/likeness.py",
+    "cosines[rows[:, None] == trained[None]] = -2.0",
+    "cosines[rows[:, None] == trained[None]] = 2.0",
+    "report/test_likeness.py::test_neighbours_are_the_nearest_other_training_images",
+  ),
+  Mutation(
+    "report/gallery.py",
+    'nearer = "nearer to" if theirs > own else "no nearer to"',
+    'nearer = "nearer to" if theirs < own else "no nearer to"',
+    "report/test_gallery.py::test_reasons_are_those_of_the_rule",
+  ),
+  Mutation(
+    "report/curves.py",
+    "refresh != before",
+    "True",
+    "report/test_curves.py::test_a_figure_of_a_selection_counts_once",
+  ),
+  Mutation(
+    "report/plot.py",
+    "box[3] - (box[3] - box[1]) * (value - low)",
+    "box[1] + (box[3] - box[1]) * (value - low)",
+    "report/test_plot.py::test_values_lie_where_the_axes_say",
+  ),
 )
 
 
