@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from clim_jax import launch, sharding
 from clim_jax.data.arrays import array_source, read_npz
-from clim_jax.data.source import ArraySource, BadImageError, ReadError
+from clim_jax.data.source import ArraySource, BadImageError
 from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment import configuration, keys
@@ -298,7 +298,7 @@ class Encoder:
         white_level=data.white_level,
         exclude=exclusion_of(data),
       )
-    except (ValueError, OSError, ReadError) as error:
+    except (ValueError, OSError) as error:
       raise ConfigError(str(error)) from error
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from clim_jax import devices, sharding
+from clim_jax.data.place import place_of
 from clim_jax.data.source import BadImageError
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.embed import embed
@@ -42,7 +43,6 @@ from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.report import page
 from clim_jax.report.pictures import Sources
-from clim_jax.sets.check import check
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
 from clim_jax.weights.spec import Network, Preprocessing
@@ -199,9 +199,11 @@ def _introduce(experiment: Experiment, workdir: epath.Path, console: Console) ->
   """What is trained, on what and where to, and what may surprise."""
   config, num_images = experiment.config, experiment.train.num_images
   steps, queue_size = experiment.stream.steps_per_epoch, config.moco.queue_size
+  place = place_of(experiment.train, experiment.mesh)
   for line in (
     f"{config.name}: {num_images:,} images, {config.epochs} epochs of {steps:,} steps",
     f"training on {devices.describe(jax.devices())}, into {workdir}",
+    f"crops are cut on the {'device' if place.on_device else 'host'}: {place.why}",
     f"a loss near log(1 + {queue_size}) = {learning.chance_loss(queue_size):.2f} is "
     "chance",
   ):
@@ -298,6 +300,8 @@ def _check(
   saved = workdir / "config.json"
   if saved.exists():
     config = configuration.restore_into(config, saved, request.overrides)
+  from clim_jax.sets.check import check  # TensorFlow
+
   report = check(config, workdir, console)
   if broken := report["broken"]:
     name, why = next(iter(broken.items()))

@@ -105,11 +105,18 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put_rows(mesh: Mesh, tree: Any) -> Any:
-  """This process's rows, [b, ...], as its part of global row-sharded arrays."""
+  """This process's rows, [b, ...], as its part of global row-sharded arrays.
+
+  What lies on the devices already stays as it is.
+  """
   sharding = NamedSharding(mesh, ROWS)
-  return jax.tree.map(
-    lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree
-  )
+
+  def put(leaf: np.ndarray | jax.Array) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+      return leaf
+    return jax.make_array_from_process_local_data(sharding, leaf)
+
+  return jax.tree.map(put, tree)
 
 
 def to_host(array: jax.Array) -> np.ndarray:

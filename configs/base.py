@@ -33,6 +33,10 @@ def get_config() -> ConfigDict:
   # folder: of images of 16 bits, the value shown as white, such as 4095; 0: 65535, and
   # refused where they reach far less.
   data.white_level = 0
+  # Of digits and npz: where crops are cut. device: in the step, from images that lie on
+  # every device | host: by TensorFlow | auto: device, if they take at most an eighth
+  # of its memory.
+  data.crops = "auto"
   data.pixel_mean = (0.485, 0.456, 0.406)  # of values in [0, 1], red green blue
   data.pixel_std = (0.229, 0.224, 0.225)
 

@@ -185,27 +185,45 @@ MUTATIONS = (
   # data: crops and the order of images
   Mutation(
     "data/crops.py",
-    "tries_w, tries_h = tf.round(tf.sqrt(area * ratio))",
-    "tries_h, tries_w = tf.round(tf.sqrt(area * ratio))",
+    "tries_w, tries_h = np.round(np.sqrt(area * ratio))",
+    "tries_h, tries_w = np.round(np.sqrt(area * ratio))",
     "data/test_crops.py::test_the_first_try_that_fits_is_taken",
   ),
   Mutation(
     "data/crops.py",
-    "area = image_h * image_w * (low + (high - low) * uniforms[..., :_TRIES])",
-    "area = image_h * image_w * high * uniforms[..., :_TRIES]",
+    "area = height * width * (low + (high - low) * uniforms[..., :TRIES])",
+    "area = height * width * high * uniforms[..., :TRIES]",
     "data/test_crops.py::test_the_area_is_uniform_over_its_range",
   ),
   Mutation(
     "data/crops.py",
-    "top = tf.floor(uniforms[..., -2:-1] * (image_h - crop_h + 1))",
-    "top = tf.floor(uniforms[..., -2:-1] * (image_h + 1))",
+    "top = np.floor(uniforms[..., -2:-1] * (height - crop_h + 1))",
+    "top = np.floor(uniforms[..., -2:-1] * (height + 1))",
     "data/test_crops.py::test_boxes_lie_inside_with_area_and_ratio_in_range",
   ),
   Mutation(
     "data/crops.py",
-    "top, left = (height - extent) // 2, (width - extent) // 2",
-    "top, left = 0 * extent, 0 * extent",
+    "box = (height - extent) // 2, (width - extent) // 2, extent, extent",
+    "box = 0, 0, extent, extent",
     "data/test_crops.py::test_center_crop_is_the_central_square",
+  ),
+  Mutation(
+    "data/boxes.py",
+    "places = tf.where(fits, tf.range(TRIES), TRIES - 1)",
+    "places = tf.where(fits, tf.range(TRIES) * 0, TRIES - 1)",
+    "data/test_crops.py::test_tensorflow_has_the_same_boxes",
+  ),
+  Mutation(
+    "data/array_crops.py",
+    "jnp.maximum(step, 1.0), 0.0)",
+    "1.0, 0.0)",
+    "data/test_batches.py::test_crops_are_those_of_pil_within_a_level",
+  ),
+  Mutation(
+    "data/array_crops.py",
+    "rows.ids[:, cut.image]",
+    "rows.ids[:, 0]",
+    "data/test_batches.py::test_batches_are_those_of_tf_data",
   ),
   Mutation(
     "data/index_stream.py",
@@ -436,7 +454,7 @@ MUTATIONS = (
 
 # Every process begins with the libraries imported, and none with this package's code.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_LIBRARIES = ["flax.linen", "optax", "orbax.checkpoint", "tensorflow", "clu"]
+_LIBRARIES = ["flax.linen", "optax", "orbax.checkpoint", "tensorflow"]
 _LIBRARIES += ["jax.experimental.pallas", "sklearn.model_selection", "ml_collections"]
 _ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",

@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fault_families import session
 from benchmarks.fault_families.family import Family
-from clim_jax import sharding
 from clim_jax.command_line.parse import parse
-from clim_jax.data.pipeline import train_batches
 from clim_jax.experiment import keys
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.experiment import open_experiment
@@ -97,17 +95,8 @@ def _trace(arguments: list[str]) -> None:
   plan = experiment.view_plan
   if max(crop.side for crop in plan.crops) > _TOO_LARGE:
     return
-  rows = sharding.process_rows(experiment.mesh, experiment.config.batch_size)
-  batches = train_batches(
-    experiment.train,
-    experiment.stream,
-    plan,
-    first_step=0,
-    last_step=1,
-    positives=None,
-    rows=rows,
-  )
-  jax.eval_shape(experiment.train_step(), before, next(batches))
+  batch = next(experiment.batches(0, 1, None))
+  jax.eval_shape(experiment.train_step(), before, batch)
 
 
 def _setting() -> st.SearchStrategy[tuple[str, str]]:

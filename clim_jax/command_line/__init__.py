@@ -79,7 +79,7 @@ def _run(command: Command) -> None:
   import jax
 
   from clim_jax import launch
-  from clim_jax.data.source import BadImageError, ReadError
+  from clim_jax.data.source import BadImageError
   from clim_jax.experiment.checkpoints import SaveError
   from clim_jax.pretrain.interruption import Interrupted
 
@@ -103,8 +103,6 @@ def _run(command: Command) -> None:
   except SaveError as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(1)  # what was to be saved would be told once more, thread by thread
-  except ReadError as error:  # TensorFlow's, of data and of TensorBoard's events
-    sys.exit(f"error: {str(error).splitlines()[0]}")
   except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
   except jax.errors.JaxRuntimeError as error:
@@ -120,6 +118,16 @@ def _run(command: Command) -> None:
     os._exit(stop.exit_code)  # all is saved; TensorFlow would take longer to end
   except KeyboardInterrupt:
     sys.exit(130)
+  except Exception as error:
+    if not _is_read_error(error):
+      raise
+    sys.exit(f"error: {str(error).splitlines()[0]}")
+
+
+def _is_read_error(error: Exception) -> bool:
+  """Whether it is TensorFlow's, of reading; without importing it to find out."""
+  encoded = sys.modules.get("clim_jax.data.encoded")
+  return encoded is not None and isinstance(error, encoded.ReadError)
 
 
 def _brief(record: LogRecord) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from etils import epath
 
 from clim_jax.data.source import NO_LABEL, ArraySource
 
@@ -16,6 +16,8 @@ from clim_jax.data.source import NO_LABEL, ArraySource
 _IMAGES = ("image", "images", "img", "imgs", "x", "data", "arr_0")
 _LABELS = ("label", "labels", "y", "target", "targets", "arr_1")
 _PARTS = ("train", "test", "val", "valid", "validation", "dev", "eval")
+# What test images are usually called, in lower case.
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 
 Mend = Callable[[str], str]  # an expression of the array `x` → what to do
 
@@ -31,11 +33,11 @@ def read_npz(path: str) -> dict[str, ArraySource]:
     FileNotFoundError: there is no such file.
     ValueError: it does not hold what it should; the message says how to mend it.
   """
-  if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+  if not epath.Path(path).is_file():
     raise FileNotFoundError(
       f"no file {path!r}; set data.path=FILE or data.test_path=FILE"
     )
-  with tf.io.gfile.GFile(path, "rb") as file:
+  with epath.Path(path).open("rb") as file:
     if path.endswith(".npy"):
       raise ValueError(
         f'{path} holds one array; write it as .npz: python -c "import numpy as np; '

@@ -1,17 +1,21 @@
-"""Where to crop: boxes as a function of uniform numbers, in TensorFlow.
+"""Where to crop: boxes as a function of uniform numbers.
 
-Randomness comes in as uniform numbers, so every function here is a plain map.
+Randomness comes in as uniform numbers, so every function here is a plain map. `boxes`
+has the same rules in TensorFlow, for images whose size is not known before they are
+read.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
 
-_TRIES = 10
-UNIFORMS = 2 * _TRIES + 2  # numbers in [0, 1) that one random crop consumes
+TRIES = 10
+# Added to a level before its fraction is cut off. Many lie half-way between two and go
+# up, as PIL has it; the excess over a half outweighs the error of float32 sums, so that
+# they do so in whatever order a device takes sums.
+ROUNDING = 0.5 + 1 / 512
+UNIFORMS = 2 * TRIES + 2  # numbers in [0, 1) that one random crop consumes
 
 
 class RandomCrop(NamedTuple):
@@ -21,42 +25,36 @@ class RandomCrop(NamedTuple):
   scale: tuple[float, float]  # share of the image's area
   aspect_ratio: tuple[float, float]  # width / height
 
-  def boxes(
-    self, uniforms: tf.Tensor, height: tf.Tensor, width: tf.Tensor
-  ) -> tf.Tensor:
-    """[..., UNIFORMS], [...], [...] → (top, left, height, width), [..., 4] int32.
+  def boxes(self, uniforms: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[..., UNIFORMS] → (top, left, height, width), [..., 4] int32.
 
     The first of ten tries that fits the image is taken; if none does, the
     largest central crop within the aspect ratios, as torchvision does.
+
+    Args:
+      uniforms: in [0, 1), float32.
+      height, width: of all images.
     """
-    image_h, image_w = _float(height)[..., None], _float(width)[..., None]
     low, high = self.scale
-    area = image_h * image_w * (low + (high - low) * uniforms[..., :_TRIES])
+    area = height * width * (low + (high - low) * uniforms[..., :TRIES])
     log_low, log_high = (math.log(limit) for limit in self.aspect_ratio)
-    log_ratio = log_low + (log_high - log_low) * uniforms[..., _TRIES : 2 * _TRIES]
-    ratio = tf.exp(log_ratio)
-    tries_w, tries_h = tf.round(tf.sqrt(area * ratio)), tf.round(tf.sqrt(area / ratio))
-    fits = (tries_w >= 1) & (tries_w <= image_w) & (tries_h >= 1) & (tries_h <= image_h)
-    # Not argmax, which does not promise the first of equals.
-    places = tf.where(fits, tf.range(_TRIES), _TRIES - 1)
-    first = tf.reduce_min(places, axis=-1, keepdims=True)
-    rank = len(uniforms.shape) - 1
-    crop_h = tf.gather(tries_h, first, axis=-1, batch_dims=rank)
-    crop_w = tf.gather(tries_w, first, axis=-1, batch_dims=rank)
+    log_ratio = log_low + (log_high - log_low) * uniforms[..., TRIES : 2 * TRIES]
+    ratio = np.exp(log_ratio)
+    tries_w, tries_h = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
+    fits = (tries_w >= 1) & (tries_w <= width) & (tries_h >= 1) & (tries_h <= height)
+    first = np.argmax(fits, axis=-1, keepdims=True)
+    crop_h, crop_w = (np.take_along_axis(x, first, -1) for x in (tries_h, tries_w))
+    top = np.floor(uniforms[..., -2:-1] * (height - crop_h + 1))
+    left = np.floor(uniforms[..., -1:] * (width - crop_w + 1))
+    box = np.concatenate([top, left, crop_h, crop_w], axis=-1)
+    any_fits = np.any(fits, axis=-1, keepdims=True)
+    return np.where(any_fits, box, self._central(height, width)).astype(np.int32)
 
-    top = tf.floor(uniforms[..., -2:-1] * (image_h - crop_h + 1))
-    left = tf.floor(uniforms[..., -1:] * (image_w - crop_w + 1))
-    box = tf.concat([top, left, crop_h, crop_w], axis=-1)
-    any_fits = tf.reduce_any(fits, axis=-1, keepdims=True)
-    return tf.cast(tf.where(any_fits, box, self._central(image_h, image_w)), tf.int32)
-
-  def _central(self, image_h: tf.Tensor, image_w: tf.Tensor) -> tf.Tensor:
-    low, high = self.aspect_ratio
-    crop_w = tf.clip_by_value(tf.round(image_h * high), 1.0, image_w)
-    crop_h = tf.clip_by_value(tf.round(image_w / low), 1.0, image_h)
-    return tf.concat(
-      [(image_h - crop_h) // 2, (image_w - crop_w) // 2, crop_h, crop_w], axis=-1
-    )
+  def _central(self, height: int, width: int) -> tuple[int, int, int, int]:
+    low, high = np.float32(self.aspect_ratio)
+    crop_w = min(max(round(height * high), 1), width)
+    crop_h = min(max(round(width / low), 1), height)
+    return (height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w
 
 
 class CenterCrop(NamedTuple):
@@ -65,36 +63,11 @@ class CenterCrop(NamedTuple):
   side: int
   fraction: float
 
-  def boxes(
-    self, uniforms: tf.Tensor, height: tf.Tensor, width: tf.Tensor
-  ) -> tf.Tensor:
+  def boxes(self, uniforms: np.ndarray, height: int, width: int) -> np.ndarray:
     """As `RandomCrop.boxes`; the uniforms are not used."""
-    del uniforms
-    shorter = _float(tf.minimum(height, width))
-    extent = tf.maximum(tf.cast(tf.round(shorter * self.fraction), tf.int32), 1)
-    top, left = (height - extent) // 2, (width - extent) // 2
-    return tf.stack([top, left, extent, extent], axis=-1)
+    extent = max(round(min(height, width) * np.float32(self.fraction)), 1)
+    box = (height - extent) // 2, (width - extent) // 2, extent, extent
+    return np.broadcast_to(np.int32(box), (*uniforms.shape[:-1], 4))
 
 
 Crop = RandomCrop | CenterCrop
-
-
-def boxes_of(
-  crops: Sequence[Crop], uniforms: tf.Tensor, height: tf.Tensor, width: tf.Tensor
-) -> tf.Tensor:
-  """Boxes of all crops of one image, [len(crops), UNIFORMS] → [len(crops), 4] int32.
-
-  Crops that differ in their side alone are drawn in one go: for small images the
-  number of operations is what costs.
-  """
-  boxes, start = [], 0
-  for crop, alike in itertools.groupby(crops, lambda crop: crop._replace(side=0)):
-    stop = start + len(list(alike))
-    sizes = (tf.repeat(height, stop - start), tf.repeat(width, stop - start))
-    boxes.append(crop.boxes(uniforms[start:stop], *sizes))
-    start = stop
-  return tf.concat(boxes, axis=0)
-
-
-def _float(x: tf.Tensor) -> tf.Tensor:
-  return tf.cast(x, tf.float32)

@@ -1,5 +1,7 @@
 """Which crops a row has, and from which of its images each is cut."""
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,62 +39,71 @@ class Element(NamedTuple):
   key_order: np.ndarray  # [b] int64
 
 
+@dataclasses.dataclass(frozen=True)
 class TrainCuts:
   """What is cut from which image of a row.
 
-  Keys are shuffled over the global batch. A process that has all of it cuts the keys
-  together with the queries of the same image, and puts them in order afterwards: each
-  image is decoded once. Else it mostly has keys of other rows than its own, and decodes
-  for queries and for keys.
+  Keys are shuffled over the global batch. Where the rows are all of it (`whole`), the
+  keys can be cut together with the queries of the same image, and put in order
+  afterwards: each image is decoded once. Else keys are mostly of other rows, and cut by
+  themselves.
   """
 
-  def __init__(self, plan: ViewPlan, has_positives: bool, *, whole: bool) -> None:
-    self._whole, self._sides = whole, len(plan.crops)
-    self._has_positives = has_positives
-    self._positive_queries = has_positives and plan.positive_queries
-    self._num_images = 1 + has_positives
-    # Slots of the uniform numbers: the same with and without positives.
-    self._slots: list[int] = []
-    self._cuts: list[Cut] = []
+  plan: ViewPlan
+  has_positives: bool
+  whole: bool
+
+  @property
+  def _num_images(self) -> int:
+    return 1 + self.has_positives
+
+  @property
+  def _positive_queries(self) -> bool:
+    return self.has_positives and self.plan.positive_queries
+
+  @functools.cached_property
+  def _cuts_by_slot(self) -> dict[int, Cut]:
+    """Slots of the uniform numbers are the same with and without positives."""
+    found, sides = {}, len(self.plan.crops)
     for image, queries, key in (
       (0, True, True),
-      (1, self._positive_queries, has_positives),
+      (1, self._positive_queries, self.has_positives),
     ):
-      first = image * (self._sides + 1)
+      first = image * (sides + 1)
       if queries:
-        self._slots += range(first, first + self._sides)
-        self._cuts += [Cut(image, crop) for crop in plan.crops]
+        found |= {first + i: Cut(image, crop) for i, crop in enumerate(self.plan.crops)}
       if key:
-        self._slots.append(first + self._sides)
-        self._cuts.append(self._key_cut(image, plan.crops[0]))
+        found[first + sides] = self._key_cut(image, self.plan.crops[0])
+    return found
 
   def _key_cut(self, image: int, crop: RandomCrop) -> Cut:
-    return Cut(image if self._whole else self._num_images + image, crop, self._whole)
+    return Cut(image if self.whole else self._num_images + image, crop, self.whole)
 
   @property
   def cuts(self) -> tuple[Cut, ...]:
-    return tuple(self._cuts)
+    return tuple(self._cuts_by_slot.values())
 
   def element(self, indices: StepIndices, rows: slice) -> Element:
     """What these rows of a step's global batch need."""
     images = (indices.anchors, indices.positives)[: self._num_images]
-    uniforms, order = indices.uniforms[:, self._slots], indices.key_order
-    if not self._whole:
+    uniforms, order = indices.uniforms[:, list(self._cuts_by_slot)], indices.key_order
+    if not self.whole:
       images += tuple(ids[order] for ids in images)
       unused = np.arange(rows.stop - rows.start)
       return Element(np.stack(images, 1)[rows], uniforms[rows], unused)
     # Numbers follow the row of a key to the row of its anchor, where it is cut.
-    shuffled = [slot for slot, cut in enumerate(self._cuts) if cut.in_key_order]
+    shuffled = [slot for slot, cut in enumerate(self.cuts) if cut.in_key_order]
     uniforms[:, shuffled] = uniforms[np.argsort(order)][:, shuffled]
     return Element(np.stack(images, 1), uniforms, order)
 
   def fields(self, crops: Sequence[np.ndarray]) -> dict[str, Any]:
     """The crops as fields of `Batch`; `crops` are in the order of `cuts`."""
-    query, key = tuple(crops[: self._sides]), crops[self._sides]
-    rest = tuple(crops[self._sides + 1 :])
+    sides = len(self.plan.crops)
+    query, key = tuple(crops[:sides]), crops[sides]
+    rest = tuple(crops[sides + 1 :])
     return {
       "query": query,
       "key": key,
-      "positive_query": rest[: self._sides] if self._positive_queries else (),
-      "positive_key": rest[-1] if self._has_positives else None,
+      "positive_query": rest[:sides] if self._positive_queries else (),
+      "positive_key": rest[-1] if self.has_positives else None,
     }

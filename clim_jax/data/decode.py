@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from clim_jax.data.crops import Crop, boxes_of
+from clim_jax.data.boxes import boxes_of
+from clim_jax.data.crops import Crop
 from clim_jax.data.depth import ALL_BITS, is_deep_png, to_uint8
 from clim_jax.data.orientation import (
   orientation_of,

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import tensorflow as tf
 
+from clim_jax.data.boxes import boxes
 from clim_jax.data.crops import UNIFORMS, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.decode import decode_crops
@@ -80,6 +81,6 @@ def _cut_arrays(
   height = tf.fill(images.shape[:1], images.shape[1])
   width = tf.fill(images.shape[:1], images.shape[2])
   return [
-    resize_crops(images, crop.boxes(uniforms[:, slot], height, width), crop.side)
+    resize_crops(images, boxes(crop, uniforms[:, slot], height, width), crop.side)
     for slot, crop in enumerate(crops)
   ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from etils import epath
 
 from clim_jax.data.source import Source
 
@@ -36,10 +36,9 @@ def read_exclusion(file: str, root: str) -> Exclusion:
     FileNotFoundError: there is no such file.
     ValueError: a line in quotes is no JSON.
   """
-  if not tf.io.gfile.exists(file) or tf.io.gfile.isdir(file):
+  if not epath.Path(file).is_file():
     raise FileNotFoundError(f"no file {file!r}; set data.exclude=FILE, or to ''")
-  with tf.io.gfile.GFile(file, "rb") as content:
-    lines = os.fsdecode(content.read()).split("\n")
+  lines = os.fsdecode(epath.Path(file).read_bytes()).split("\n")
   names = {}
   for number, line in enumerate(lines, 1):
     line = line.removesuffix("\r")

@@ -21,6 +21,14 @@ class StepIndices(NamedTuple):
   key_order: np.ndarray  # row r of the key batch shows anchor key_order[r], [B] int64
   uniforms: np.ndarray  # numbers for the crops, [B, crops, UNIFORMS] float32
 
+  def places(self, rows: slice) -> dict[str, np.ndarray]:
+    """What a `Batch` of these rows has besides crops."""
+    return {
+      "has_positive": self.has_positive[rows],
+      "key_row": np.argsort(self.key_order)[rows].astype(np.int32),
+      "query_row": self.key_order[rows].astype(np.int32),
+    }
+
 
 class IndexStream(NamedTuple):
   """The batches of a run, without replacement within an epoch, remainder dropped."""

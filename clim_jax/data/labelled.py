@@ -5,17 +5,20 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from clim_jax import sharding
+from clim_jax.data.batches import crop_batches
 from clim_jax.data.crops import UNIFORMS, RandomCrop
-from clim_jax.data.pipeline import crop_batches, with_stand_ins
-from clim_jax.data.source import Source
+from clim_jax.data.source import Source, with_stand_ins
 
 
 class LabelledBatch(NamedTuple):
-  """This process's rows of a batch."""
+  """A batch; NumPy's are this process's rows, JAX's those of all."""
 
-  images: np.ndarray  # [b, S, S, 3] uint8
+  images: np.ndarray | jax.Array  # [b, S, S, 3] uint8
   labels: np.ndarray  # [b] int32
   flips: np.ndarray  # whether to mirror an image, [b] bool
 
@@ -65,6 +68,7 @@ def batch_size_for(num_images: int, asked: int, devices: int) -> int:
 
 
 def labelled_batches(
+  mesh: Mesh,
   source: Source,
   labels: np.ndarray,
   stream: LabelledStream,
@@ -72,19 +76,19 @@ def labelled_batches(
   *,
   steps: int,
   flip_probability: float,
-  rows: slice,
 ) -> Iterator[LabelledBatch]:
-  """This process's rows of the batches of the first steps.
+  """The batches of the first steps; images lie on the devices already.
 
   Args:
+    mesh: devices, which share out the rows.
     source: the images.
     labels: of all its images, [N] int.
     stream: which of them each step shows.
     crop: cut from each.
     steps: how many batches.
     flip_probability: of mirroring an image.
-    rows: this process's rows of each batch.
   """
+  rows = sharding.process_rows(mesh, stream.batch_size)
   in_flight: collections.deque[tuple[np.ndarray, np.ndarray]] = collections.deque()
 
   def turns() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -93,7 +97,8 @@ def labelled_batches(
       in_flight.append((ids, uniforms[:, UNIFORMS] < flip_probability))
       yield ids, uniforms[:, :UNIFORMS]
 
-  for images in crop_batches(source, turns(), crop, rows.stop - rows.start):
+  local_rows = rows.stop - rows.start
+  for images in crop_batches(mesh, source, turns(), crop, local_rows):
     ids, flips = in_flight.popleft()
     # Now that they are decoded: an image seen in place of a bad one has its own label.
     seen = labels[with_stand_ins(source, ids)]

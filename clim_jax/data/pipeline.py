@@ -12,13 +12,15 @@ import joblib
 import numpy as np
 import tensorflow as tf
 
-from clim_jax.data.crops import UNIFORMS, CenterCrop, Crop
+from clim_jax.data.boxes import boxes
+from clim_jax.data.crops import UNIFORMS, Crop
 from clim_jax.data.cuts import Cut, Element, TrainCuts, ViewPlan
 from clim_jax.data.decode import decode_crops
+from clim_jax.data.encoded import EncodedSource
 from clim_jax.data.index_stream import IndexStream, StepIndices
 from clim_jax.data.replay import Replay
 from clim_jax.data.resize import resize_crops
-from clim_jax.data.source import ArraySource, EncodedSource, Source
+from clim_jax.data.source import ArraySource, Source, with_stand_ins
 from clim_jax.method.batch import Batch
 from clim_jax.selection.positives import Positives
 
@@ -64,23 +66,7 @@ def train_batches(
       yield cuts.element(indices, rows)
 
   for crops in _crop_batches(source, elements(), cuts.cuts, rows.stop - rows.start):
-    indices = in_flight.popleft()
-    key_row = np.argsort(indices.key_order)
-    yield Batch(
-      **cuts.fields(crops),
-      has_positive=indices.has_positive[rows],
-      key_row=key_row[rows].astype(np.int32),
-      query_row=indices.key_order[rows].astype(np.int32),
-    )
-
-
-def evaluation_batches(
-  source: Source, ids: np.ndarray, crop: CenterCrop, rows: slice
-) -> Iterator[np.ndarray]:
-  """This process's rows of the evaluation crops of `ids`, [turns, B] → [b, S, S, 3]."""
-  local = ids[:, rows]
-  nothing = np.zeros((local.shape[1], UNIFORMS), np.float32)
-  return crop_batches(source, ((turn, nothing) for turn in local), crop, len(nothing))
+    yield Batch(**cuts.fields(crops), **in_flight.popleft().places(rows))
 
 
 def crop_batches(
@@ -175,14 +161,6 @@ def _dataset(
   return dataset.with_options(options)
 
 
-def with_stand_ins(source: Source, ids: np.ndarray) -> np.ndarray:
-  """Whose pixels are seen for `ids`, as far as bad images are known by now."""
-  out = ids
-  for bad, stand_in in source.stand_ins.items():
-    out = np.where(ids == bad, stand_in, out)
-  return out
-
-
 def _array_crops(
   source: ArraySource, cuts: Sequence[Cut]
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
@@ -194,9 +172,9 @@ def _array_crops(
     size = tf.ones_like(ids[:, 0], tf.int32)
     out = []
     for slot, cut in enumerate(cuts):
-      boxes = cut.crop.boxes(uniforms[:, slot], size * height, size * width)
+      box = boxes(cut.crop, uniforms[:, slot], size * height, size * width)
       chosen = tf.gather(images, ids[:, cut.image])
-      out.append(resize_crops(chosen, boxes, cut.crop.side))
+      out.append(resize_crops(chosen, box, cut.crop.side))
     return tuple(out)
 
   return crop

@@ -5,6 +5,8 @@ The filter is separable: a pass down the rows, then one along the columns.
 
 import tensorflow as tf
 
+from clim_jax.data.crops import ROUNDING
+
 
 def resize_crops(images: tf.Tensor, boxes: tf.Tensor, side: int) -> tf.Tensor:
   """Crops and resizes a batch of equally large images.
@@ -89,4 +91,4 @@ def _float(x: tf.Tensor) -> tf.Tensor:
 
 
 def _to_uint8(x: tf.Tensor) -> tf.Tensor:
-  return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
+  return tf.cast(tf.clip_by_value(x + ROUNDING, 0.0, 255.0), tf.uint8)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from clim_jax.data.decode import decode_whole
+from clim_jax.data.encoded import ReadError, fault_of
 from clim_jax.data.orientation import UPRIGHT, read_orientation, turn_upright
-from clim_jax.data.source import ArraySource, ReadError, Source, fault_of
+from clim_jax.data.source import ArraySource, Source
 
 THUMBNAIL_SIDE = 16
 # Pillow's names of formats that are kinds of those that files are called after.

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from clim_jax import sharding
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.labelled import (
   LabelledBatch,
@@ -193,13 +192,13 @@ def _batches(
 ) -> Iterator[LabelledBatch]:
   crop = RandomCrop(task.side, tuple(task.config.crop_scale), _ASPECT_RATIO)
   batches = labelled_batches(
+    task.mesh,
     task.data.train,
     task.data.train_labels,
     stream,
     crop,
     steps=steps,
     flip_probability=task.flip_probability,
-    rows=sharding.process_rows(task.mesh, stream.batch_size),
   )
   numbers = task.track(range(steps), what)
   return (batch for _, batch in zip(numbers, batches, strict=True))

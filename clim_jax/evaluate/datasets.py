@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from clim_jax.data.source import ReadError, Source
+from clim_jax.data.source import Source
 from clim_jax.data.sources import load_source
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import exclusion_of, open_data
@@ -105,8 +105,9 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
       on_bad_image=data.on_bad_image,
       white_level=data.white_level,
       exclude=exclusion_of(data) if kind == data.source else None,
+      crops=data.crops,
     )
-  except (ValueError, OSError, ReadError) as error:
+  except (ValueError, OSError) as error:
     raise ConfigError(
       f"evaluation.datasets: cannot open {text!r} (known are {KINDS}): {error}"
     ) from error

@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 from pyarrow import parquet
 from rich.console import Console
 
-from clim_jax.data.source import ReadError
 from clim_jax.data.sources import folder_source
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment.cautions import tell_of
@@ -63,7 +62,7 @@ def embed(
       white_level=config.data.white_level,
       exclude=exclusion_of(config.data),
     )
-  except (ValueError, OSError, ReadError) as error:
+  except (ValueError, OSError) as error:
     raise ConfigError(f"--input: {error}") from error
   tell_of(console, source)
   rows = extract(

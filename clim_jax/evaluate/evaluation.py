@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track as rich_track
 
-from clim_jax import sharding
+from clim_jax.data.batches import evaluation_batches
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.pipeline import evaluation_batches
 from clim_jax.evaluate import crop_protocols, feature_protocols
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.results import Result
@@ -96,8 +95,7 @@ def _references(
     # Drawn: images of a folder are in the order of their classes.
     ids = np.random.default_rng(0).permutation(data.train.num_images)
     ids = np.resize(ids, (1, evaluation.batch_size))
-    rows = sharding.process_rows(mesh, evaluation.batch_size)
-    images = evaluation_batches(data.train, ids, crop, rows)
+    images = evaluation_batches(mesh, data.train, ids, crop)
     initial = init_variables(config, mesh)
     yield subjects.untrained(mesh, like.encoder, initial, images)
   if "raw_pixels" in evaluation.references:

@@ -12,9 +12,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from clim_jax import sharding
+from clim_jax.data.batches import evaluation_batches
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.pipeline import evaluation_batches, with_stand_ins
-from clim_jax.data.source import ArraySource, Source
+from clim_jax.data.source import ArraySource, Source, with_stand_ins
 from clim_jax.experiment.experiment import Experiment, evaluation_crop
 from clim_jax.models.encoder import Encoder, unit_norm
 from clim_jax.probes.subjects import RawPixels, Subject, apply
@@ -45,8 +45,7 @@ class FeatureExtractor:
   def bank(self, params: Any, stats: Any) -> jax.Array:
     """Of every image in order, rows sharded, [N_pad, F] float32."""
     ids = self._builder.image_ids()
-    rows = sharding.process_rows(self._mesh, ids.shape[1])
-    batches = evaluation_batches(self._source, ids, self._crop, rows)
+    batches = evaluation_batches(self._mesh, self._source, ids, self._crop)
     return self._builder({"params": params, "batch_stats": stats}, batches)
 
 
@@ -94,7 +93,6 @@ def extract(
   ids = np.arange(-(-source.num_images // batch_size) * batch_size)
   ids = np.minimum(ids, source.num_images - 1).reshape(-1, batch_size)
   crop = crop._replace(side=subject.side(crop.side))
-  rows = sharding.process_rows(mesh, batch_size)
   under_way: collections.deque[tuple[int, jax.Array]] = collections.deque()
   out: np.ndarray | None = None
 
@@ -108,9 +106,9 @@ def extract(
     out[turn * batch_size :][:batch_size] = rows
 
   for turn, images in zip(
-    track(range(len(ids))), evaluation_batches(source, ids, crop, rows), strict=True
+    track(range(len(ids))), evaluation_batches(mesh, source, ids, crop), strict=True
   ):
-    features = embed(subject.variables, sharding.put_rows(mesh, images))
+    features = embed(subject.variables, images)
     under_way.append((turn, features))
     if turn >= _AHEAD:
       fetch()

@@ -10,8 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.pipeline import with_stand_ins
-from clim_jax.data.source import Source
+from clim_jax.data.source import Source, with_stand_ins
 from clim_jax.data.split import split_rows
 from clim_jax.evaluate.datasets import LabelledSet
 from clim_jax.evaluate.features import extract, normalise

@@ -13,12 +13,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clim_jax import sharding
+from clim_jax.data import batches
+from clim_jax.data.array_crops import UncutBatch
 from clim_jax.data.crops import CenterCrop, RandomCrop
 from clim_jax.data.cuts import ViewPlan
 from clim_jax.data.exclusion import Exclusion, read_exclusion
 from clim_jax.data.index_stream import IndexStream
-from clim_jax.data.pipeline import train_batches
-from clim_jax.data.source import ReadError, Source
+from clim_jax.data.source import Source
 from clim_jax.data.sources import load_source
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
@@ -163,22 +164,25 @@ class Experiment:
     step = make_replica_step(
       self.encoder, self.optimizer, self.key_momentum, recipe, config.seed
     )
-    return make_train_step(self.mesh, step)
+    return make_train_step(
+      self.mesh,
+      lambda state, batch: step(state, batches.as_cut(batch)),
+      batches.spec_of(self.train, self.mesh),
+    )
 
   def batches(
     self, first_step: int, last_step: int, positives: Positives | None
-  ) -> Iterator[Batch]:
+  ) -> Iterator[Batch | UncutBatch]:
     """What the steps first_step … last_step − 1 are given."""
-    for batch in train_batches(
+    return batches.train_batches(
+      self.mesh,
       self.train,
       self.stream,
       self.view_plan,
       first_step=first_step,
       last_step=last_step,
       positives=positives,
-      rows=sharding.process_rows(self.mesh, self.config.batch_size),
-    ):
-      yield sharding.put_rows(self.mesh, batch)
+    )
 
 
 def open_experiment(config: ConfigDict, mesh: Mesh | None = None) -> Experiment:
@@ -216,8 +220,9 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
       labels=data.labels,
       on_bad_image=data.on_bad_image,
       white_level=data.white_level,
+      crops=data.crops,
     )
-  except (ValueError, OSError, ReadError) as error:
+  except (ValueError, OSError) as error:
     raise ConfigError(f"data.path={data.path} cannot be opened: {error}") from error
 
 

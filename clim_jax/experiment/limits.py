@@ -16,6 +16,7 @@ from clim_jax.selection.positives import RULES
 from clim_jax.selection.search.scoring import SCORINGS
 
 PROTOCOLS = ("knn", "linear_cached", "few_label", "linear", "finetune")
+_ARRAYS = ("digits", "npz")  # sources that lie in memory
 _POSITIVE = (lambda value: value > 0), "> 0"
 _NOT_NEGATIVE = (lambda value: value >= 0), "≥ 0"
 _SHARE = (lambda value: 0 <= value <= 1), "in [0, 1]"
@@ -25,6 +26,7 @@ _SOME = (lambda value: 0 < value <= 1), "in (0, 1]"
 _CHOICES = {
   "data.source": ("digits", "npz", "folder", "tfds"),
   "data.labels": ("auto", "none"),
+  "data.crops": ("auto", "device", "host"),
   "data.on_bad_image": ("raise", "skip"),
   "model.backbone": tuple(ARCHITECTURES),
   "model.stem": STEMS,
@@ -103,6 +105,12 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
   _check_batch(config, devices)
   _check_ranges(config, _RANGES)
   check_report(config)
+  data = config.data
+  if data.crops == "device" and data.source not in _ARRAYS:
+    raise ConfigError(
+      f"data.crops=device needs arrays, data.source one of {', '.join(_ARRAYS)}, not "
+      f"{data.source!r}, whose images are decoded on the host; set data.crops=auto"
+    )
   if config.selection.probes and "b" not in RULES[config.selection.rule]:
     raise ConfigError(
       f"selection.probes {config.selection.probes} needs clusters, which rule "

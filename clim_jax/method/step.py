@@ -19,13 +19,21 @@ from clim_jax.models.encoder import Encoder
 
 
 def make_train_step(
-  mesh: Mesh, train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-  """Maps a per-replica step over the mesh; the given state is consumed."""
+  mesh: Mesh,
+  train_step: Callable[[TrainState, Any], tuple[TrainState, Metrics]],
+  batch_spec: Any = sharding.ROWS,
+) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
+  """Maps a per-replica step over the mesh; the given state is consumed.
+
+  Args:
+    mesh: the devices.
+    train_step: (state, what a replica has of a batch) → (state, metrics).
+    batch_spec: how the batch lies on the devices.
+  """
   return sharding.spmd(
     train_step,
     mesh,
-    in_specs=(sharding.REPLICATED, sharding.ROWS),
+    in_specs=(sharding.REPLICATED, batch_spec),
     out_specs=sharding.REPLICATED,
     donate_argnums=(0,),
     convolves=True,

@@ -3,11 +3,9 @@
 import json
 import math
 
-from clu import metric_writers
 from etils import epath
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from clim_jax.pretrain.events import EventFile
 from clim_jax.pretrain.records import Record, read_records
 from clim_jax.selection import record as selection_record
 from clim_jax.whole import written_whole
@@ -32,8 +30,7 @@ class MetricLog:
     self._file = path.open("a")
     self._tensorboard = None
     if tensorboard:
-      _start_events(workdir, resume_step + 1)
-      self._tensorboard = metric_writers.SummaryWriter(str(workdir))
+      self._tensorboard = EventFile(workdir, first_step=resume_step + 1)
 
   def write(self, step: int, scalars: Scalars) -> None:
     line: Record = {"step": step} | {
@@ -42,7 +39,7 @@ class MetricLog:
     self._file.write(json.dumps(line) + "\n")
     self._file.flush()
     if self._tensorboard is not None:
-      self._tensorboard.write_scalars(step, scalars)
+      self._tensorboard.write(step, scalars)
 
   def keep(self, selection: selection_record.Record) -> None:
     """The newest selection, in the place of the one before."""
@@ -52,14 +49,3 @@ class MetricLog:
     self._file.close()
     if self._tensorboard is not None:
       self._tensorboard.close()
-
-
-def _start_events(workdir: epath.Path, step: int) -> None:
-  """Has TensorBoard forget the events of `step` and later in all earlier files.
-
-  It takes the first such mark in a folder for the beginning: each session makes one.
-  """
-  writer = EventFileWriter(str(workdir))
-  start = SessionLog(status=SessionLog.START)
-  writer.add_event(Event(step=step, session_log=start))
-  writer.close()

@@ -12,6 +12,7 @@ from typing import NoReturn
 import jax
 from jax.experimental import multihost_utils
 
+from clim_jax.data.array_crops import UncutBatch
 from clim_jax.evaluate.features import FeatureExtractor
 from clim_jax.evaluate.online import online_probes
 from clim_jax.experiment.checkpoints import Checkpoint, Checkpoints
@@ -184,7 +185,7 @@ class Loop:
     self._reports.probes(step // self._stream.steps_per_epoch, figures)
 
   def _update(
-    self, state: TrainState, batch: Batch, step: int
+    self, state: TrainState, batch: Batch | UncutBatch, step: int
   ) -> tuple[TrainState, Metrics]:
     """Update number `step`."""
     if self._counted_step.knows(state, batch):

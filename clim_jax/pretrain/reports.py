@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from clim_jax.data.diagnosis import measure_stages
+from clim_jax.data.place import is_on_device
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.method.objective import Metrics
 from clim_jax.pretrain.counted_step import peak_flops
@@ -156,12 +156,18 @@ class Reports:
   def _diagnose_input(self, wait_fraction: float) -> None:
     """Says once why the step waits, if it does, lap after lap.
 
-    Not where the device is a CPU: input and step share its cores there.
+    Not where the device is a CPU: input and step share its cores there. Nor where it
+    cuts the crops, which then are no input.
     """
     if self._platform == "cpu" or self._waiting_laps == _WAITING_LAPS:
+      return
+    source = self._experiment.train
+    if is_on_device(source, self._experiment.mesh):
       return
     waits = wait_fraction > _MUCH_WAITING
     self._waiting_laps = self._waiting_laps + 1 if waits else 0
     if self._waiting_laps == _WAITING_LAPS:
-      stages = measure_stages(self._experiment.train, self._experiment.view_plan)
+      from clim_jax.data.diagnosis import measure_stages  # TensorFlow
+
+      stages = measure_stages(source, self._experiment.view_plan)
       self._progress.note(stages.advice(wait_fraction))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from clim_jax.data.source import EncodedSource, Source
+from clim_jax.data.source import ArraySource, Source
 from clim_jax.evaluate.features import extract, normalise
 from clim_jax.experiment import images
 from clim_jax.experiment.experiment import evaluation_crop
@@ -51,7 +51,7 @@ def draw_sample(
 def class_names(train: Source) -> dict[int, str]:
   """By label, of a folder whose first folders are the classes."""
   labels = train.labels()
-  if labels is None or not isinstance(train, EncodedSource):
+  if labels is None or isinstance(train, ArraySource):
     return {}
   first = dict(zip(*np.unique(labels, return_index=True), strict=True))
   if len(first) < 2:

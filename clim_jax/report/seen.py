@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clim_jax import rng
+from clim_jax import rng, sharding
 from clim_jax.augment.apply import augment
 from clim_jax.augment.policy import Policy
+from clim_jax.data.batches import crop_batches
 from clim_jax.data.index_stream import IndexStream
-from clim_jax.data.pipeline import crop_batches
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.experiment.limits import augment_policy
 from clim_jax.method import mixture
@@ -71,12 +71,12 @@ def mixed_at(experiment: Experiment, visits: Sequence[Visit]) -> Mixed | None:
   own = [(batches[visit.step], visit.row) for visit in visits]
   anchors = np.array([batch.anchors[row] for batch, row in own], np.int64)
   drawn = np.array([visit.positive for visit in visits], np.int64)
-  crops = []
+  crops, mesh = [], sharding.make_mesh(jax.local_devices()[:1])
   # The first crop of the anchor, and the first of its positive: see `data.cuts`.
   for ids, slot in ((anchors, 0), (drawn, len(plan.crops) + 1)):
     numbers = np.stack([batch.uniforms[row, slot] for batch, row in own])
     turns = [(ids, numbers)]
-    crops += list(crop_batches(experiment.train, turns, plan.crops[0], len(ids)))
+    crops += crop_batches(mesh, experiment.train, turns, plan.crops[0], len(ids))
   mixed, ratios = _mix(
     *crops,
     np.array([visit.step for visit in visits]),

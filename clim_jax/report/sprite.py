@@ -5,11 +5,13 @@ import io
 import math
 from collections.abc import Iterable
 
+import jax
 import numpy as np
 from PIL import Image
 
+from clim_jax import sharding
+from clim_jax.data.batches import evaluation_batches
 from clim_jax.data.crops import CenterCrop
-from clim_jax.data.pipeline import evaluation_batches
 from clim_jax.data.source import Source
 
 MOST_PIXELS = 64  # of a tile's side
@@ -77,5 +79,6 @@ class Sprite:
       images, numbers = np.array(own).T
       filling = -len(images) % _BATCH
       ids = np.append(images, np.repeat(images[-1:], filling)).reshape(-1, _BATCH)
-      batches = evaluation_batches(source, ids, crop, slice(0, _BATCH))
+      mesh = sharding.make_mesh(jax.local_devices()[:1])
+      batches = map(np.asarray, evaluation_batches(mesh, source, ids, crop))
       yield from zip(numbers.tolist(), (x for b in batches for x in b), strict=False)

@@ -62,8 +62,10 @@ class BankBuilder:
     ids = by_device.transpose(1, 0, 2).reshape(self._turns, -1)
     return np.minimum(ids, self._num_images - 1)
 
-  def __call__(self, variables: Any, batches: Iterable[np.ndarray]) -> jax.Array:
-    """The bank of `batches`: this process's rows of each turn of `image_ids`."""
+  def __call__(
+    self, variables: Any, batches: Iterable[np.ndarray | jax.Array]
+  ) -> jax.Array:
+    """The bank of `batches`, the rows of each turn of `image_ids`; see `put_rows`."""
     bank = self._empty()
     for turn, images in enumerate(batches):
       rows = sharding.put_rows(self._mesh, images)

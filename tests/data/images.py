@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from clim_jax.data.crops import UNIFORMS
+from clim_jax.data.pipeline import crop_batches
 from clim_jax.data.source import ArraySource
 
 
@@ -23,3 +25,10 @@ def write_png(path, image):
 def write_jpeg(path, image, quality=95):
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_bytes(tf.io.encode_jpeg(image, quality=quality).numpy())
+
+
+def host_batches(source, ids, crop, rows):
+  """These rows of the evaluation crops of `ids`, [turns, B] → [b, S, S, 3]."""
+  nothing = np.zeros((rows.stop - rows.start, UNIFORMS), np.float32)
+  turns = ((turn[rows], nothing) for turn in ids)
+  return crop_batches(source, turns, crop, len(nothing))

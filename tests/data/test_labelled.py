@@ -1,8 +1,10 @@
 """Labelled batches: which images, which crops, for whom."""
 
+import jax
 import numpy as np
 import pytest
 
+from clim_jax import sharding
 from clim_jax.data.crops import RandomCrop
 from clim_jax.data.labelled import (
   LabelledStream,
@@ -23,11 +25,12 @@ def source(num_images=60):
   return ArraySource(images, None)
 
 
-def batches(stream, *, steps=3, flips=0.0, rows=None, crop=WHOLE):
+def batches(stream, *, steps=3, flips=0.0, crop=WHOLE):
   labels = np.arange(60) * 2
-  rows = rows or slice(0, stream.batch_size)
-  options = {"steps": steps, "flip_probability": flips, "rows": rows}
-  return list(labelled_batches(source(), labels, stream, crop, **options))
+  mesh = sharding.make_mesh(jax.devices()[:2])
+  options = {"steps": steps, "flip_probability": flips}
+  found = labelled_batches(mesh, source(), labels, stream, crop, **options)
+  return jax.device_get(list(found))
 
 
 def test_passes_follow_one_another_and_show_each_image_once():
@@ -74,13 +77,14 @@ def test_half_of_the_flips_are_drawn_and_differ_from_step_to_step():
   assert len({tuple(row) for row in flips}) > 20
 
 
-def test_processes_together_have_the_batch_of_one():
+def test_processes_together_have_the_batch_of_one(monkeypatch):
   stream = LabelledStream(IDS, batch_size=8, seed=0)
   crop = RandomCrop(3, (0.2, 1.0), (0.75, 4 / 3))
   whole = batches(stream, flips=0.5, crop=crop)
-  parts = [
-    batches(stream, flips=0.5, crop=crop, rows=slice(at, at + 4)) for at in (0, 4)
-  ]
+  parts = []
+  for rows in (slice(0, 4), slice(4, 8)):
+    monkeypatch.setattr(sharding, "process_rows", lambda *_, rows=rows: rows)
+    parts.append(batches(stream, flips=0.5, crop=crop))
   for one, *two in zip(whole, *parts, strict=True):
     for field in one._fields:
       joined = np.concatenate([getattr(part, field) for part in two])

@@ -166,7 +166,7 @@ def test_the_pipeline_has_threads_for_the_cores_that_may_be_used(monkeypatch):
 def test_evaluation_crops_come_in_the_order_of_the_ids():
   source = images.constant_source(IMAGES)
   ids = np.array([[5, 1, 2, 19], [0, 0, 7, 3]])
-  out = list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(1, 3)))
+  out = list(images.host_batches(source, ids, CenterCrop(4, 1.0), slice(1, 3)))
   assert [levels(crop).tolist() for crop in out] == [[1, 2], [0, 7]]
 
 
@@ -189,7 +189,7 @@ def test_a_broken_file_is_named(damage, place, tmp_path):
     batches(source, steps=9)
   ids = np.arange(IMAGES).reshape(5, 4)
   with pytest.raises(BadImageError, match=f"{place:03}.png"):
-    list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4)))
+    list(images.host_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4)))
 
 
 def test_a_bad_table_is_reported_as_itself(tmp_path):
@@ -204,7 +204,7 @@ def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):
   garbage(tmp_path / "train" / "a" / "011.png")
   source, _ = open_folder(tmp_path)
   ids = np.arange(IMAGES).reshape(5, 4)
-  crops = pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4))
+  crops = images.host_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4))
   assert len(next(crops)) == 4
   assert len(next(crops)) == 4
   with pytest.raises(BadImageError, match="repair or remove"):
@@ -235,4 +235,4 @@ def test_skipping_ends_where_no_image_is_good(tmp_path):
   source, _ = open_folder(tmp_path, on_bad_image="skip")
   ids = np.arange(6).reshape(3, 2)
   with pytest.raises(BadImageError, match="no image can be decoded"):
-    list(pipeline.evaluation_batches(source, ids, CenterCrop(4, 1.0), slice(0, 2)))
+    list(images.host_batches(source, ids, CenterCrop(4, 1.0), slice(0, 2)))

@@ -59,7 +59,7 @@ def array_records(tmp_path_factory):
 
 
 def shown(source, ids):
-  crops = pipeline.evaluation_batches(
+  crops = images.host_batches(
     source, np.array([ids]), CenterCrop(4, 1.0), slice(0, len(ids))
   )
   return next(crops)[:, 0, 0, 0].tolist()

@@ -250,13 +250,13 @@ def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
   assert rows.labels[:4].tolist() == [1, 1, 3, 3]
   np.testing.assert_array_equal(rows.features[0], rows.features[1])
   batches = labelled_batches(
+    mesh(1),
     source,
     numbers,
     LabelledStream(np.asarray([0, 2, 7]), batch_size=3, seed=0),
     RandomCrop(SIDE, (1.0, 1.0), (1.0, 1.0)),
     steps=1,
     flip_probability=0.0,
-    rows=slice(0, 3),
   )
   assert sorted(next(batches).labels) == [1, 3, 7]
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from small_run import IMAGES, ROOT, small
 
-from clim_jax.data.pipeline import train_batches
 from clim_jax.experiment.experiment import open_experiment
 from clim_jax.method import optim
 from clim_jax.selection.positives import Positives
@@ -20,17 +19,7 @@ def _traced_step(experiment):
   positives = None
   if experiment.config.selection.rule != "none":
     positives = Positives(itself[::-1], itself.astype(np.int64), np.ones_like(itself))
-  batch = next(
-    train_batches(
-      experiment.train,
-      experiment.stream,
-      experiment.view_plan,
-      first_step=0,
-      last_step=1,
-      positives=positives,
-      rows=slice(0, experiment.config.batch_size),
-    )
-  )
+  batch = next(experiment.batches(0, 1, positives))
   before = jax.eval_shape(experiment.init_state)
   return before, *jax.eval_shape(experiment.train_step(), before, batch)
 

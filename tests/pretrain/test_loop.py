@@ -21,13 +21,12 @@ class NotedLoop(Loop):
       online=Namespace(every_epochs=0),
     )
     self._stream = Namespace(steps_per_epoch=STEPS)
-    self._experiment = Namespace(total_steps=STEPS)
+    self._experiment = Namespace(
+      total_steps=STEPS, batches=lambda step, stop, _: iter(range(step, stop))
+    )
     self._meter = self._progress = self._checkpoints = MagicMock()
     self._online_probes, self._lap, self._seen = None, [], seen
     self._interruption = Namespace(asked=lambda step: False)
-
-  def _device_batches(self, step, stop, positives):
-    return iter(range(step, stop))
 
   def _update(self, state, batch, step):
     self._seen.append(("given", step))
