@@ -296,7 +296,7 @@ class Encoder:
         path,
         on_bad_image=data.on_bad_image,
         white_level=data.white_level,
-        exclude=exclusion_of(data),
+        exclude=exclusion_of(data, path),
       )
     except (ValueError, OSError) as error:
       raise ConfigError(str(error)) from error

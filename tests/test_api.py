@@ -177,6 +177,15 @@ def test_a_bad_file_has_no_features(run, photos, tmp_path):
   assert np.isnan(found).all(axis=1).tolist() == [False, False, True]
 
 
+def test_images_of_a_list_are_left_out_of_a_folder(run, photos, tmp_path):
+  (tmp_path / "list.txt").write_text("0.png\n5.png\n")
+  encoder = clim_jax.load(run, data__exclude=tmp_path / "list.txt")
+  kept = [row for row in range(9) if row not in (0, 5)]
+  assert encoder.files(photos) == [str(photos / f"{row}.png") for row in kept]
+  every = clim_jax.load(run).embed(photos)
+  np.testing.assert_array_equal(encoder.embed(photos), every[kept])
+
+
 def test_a_folder_is_pretrained_on(tmp_path):
   folder = tmp_path / "photos"
   folder.mkdir()

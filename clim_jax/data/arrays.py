@@ -147,7 +147,7 @@ def array_source(
   if labels.shape != images.shape[:1]:
     one_hot = labels.ndim == 2 and len(labels) == len(images)
     how = "; of one-hot rows " + mend_labels("x.argmax(1)") if one_hot else ""
-    raise ValueError(f"{told}be one for each{how}")
+    raise ValueError(f"{told}be an integer for each{how}")
   if labels.dtype.kind not in "iu":
     is_whole = labels.dtype.kind == "b" or (labels == np.round(labels)).all()
     how = "; " + mend_labels("x.astype('int64')") if is_whole else ""

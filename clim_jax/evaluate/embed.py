@@ -60,7 +60,7 @@ def embed(
       folder,
       on_bad_image=config.data.on_bad_image,
       white_level=config.data.white_level,
-      exclude=exclusion_of(config.data),
+      exclude=exclusion_of(config.data, folder),
     )
   except (ValueError, OSError) as error:
     raise ConfigError(f"--input: {error}") from error

@@ -1,6 +1,7 @@
 """From a config to the objects of a run: the one place that reads both."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -226,15 +227,24 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
     raise ConfigError(f"data.path={data.path} cannot be opened: {error}") from error
 
 
-def exclusion_of(data: ConfigDict) -> Exclusion | None:
-  """The images that the section `data` leaves out; its paths begin at `data.path`.
+def exclusion_of(data: ConfigDict, folder: str = "") -> Exclusion | None:
+  """The images that the section `data` leaves out.
+
+  Args:
+    data: the section; the names of its list begin at `data.path`.
+    folder: that is opened in place of the set; where it is no part of it, the names
+      begin there.
 
   Raises:
     ValueError, OSError: the list cannot be read.
   """
   if not data.exclude:
     return None
-  return read_exclusion(data.exclude, data.path if data.source == "folder" else "")
+  root = data.path if data.source == "folder" else ""
+  if folder:
+    whole, part = (os.path.join(os.path.abspath(path), "") for path in (root, folder))
+    root = root if root and part.startswith(whole) else folder
+  return read_exclusion(data.exclude, root)
 
 
 def evaluation_crop(config: ConfigDict) -> CenterCrop:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from small_run import IMAGES, ROOT, small
 
-from clim_jax.experiment.experiment import open_experiment
+from clim_jax.experiment import configuration
+from clim_jax.experiment.experiment import exclusion_of, open_experiment
 from clim_jax.method import optim
 from clim_jax.selection.positives import Positives
 
@@ -97,3 +98,23 @@ def _updates(optimizer, gradients, params):
   state = optimizer.init(params)
   _, state = optimizer.update(gradients, state, params)
   return optimizer.update(gradients, state, params)[0]
+
+
+@pytest.mark.parametrize(
+  ("source", "folder", "expected"),
+  [
+    ("folder", "", "/set/train/1.png"),
+    ("folder", "/set", "/set/train/1.png"),
+    ("folder", "/set/train/", "/set/train/1.png"),
+    ("folder", "/set2", "/set2/train/1.png"),
+    ("npz", "/set2", "/set2/train/1.png"),
+  ],
+)
+def test_names_left_out_begin_at_the_set_or_the_folder_opened_in_its_place(
+  source, folder, expected, tmp_path
+):
+  (tmp_path / "list.txt").write_text("train/1.png\n")
+  data = configuration.load("base").data
+  assert exclusion_of(data, folder) is None
+  data.update(source=source, path="/set", exclude=str(tmp_path / "list.txt"))
+  assert list(exclusion_of(data, folder).names) == [expected]
