@@ -81,7 +81,10 @@ def _inside(root: str, name: str) -> str:
   """A file or folder by its name; raises PackError if that leads out of the root."""
   path = os.path.realpath(os.path.join(root, name))
   if not path.startswith(os.path.realpath(root) + os.sep):
-    raise PackError(f"{root} names {name!r}, which lies outside: it is not read")
+    raise PackError(
+      f"{root} names {name!r}, which lies outside: it is not read; write the set by "
+      "save_to_disk, which keeps images inside"
+    )
   if not os.path.exists(path):
     raise PackError(f"{root} names {name!r}, which is not there: it is not whole")
   return path
