@@ -11,6 +11,7 @@ what is promised and which family shows it.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -58,9 +59,9 @@ def run_family(name: str, options: argparse.Namespace) -> dict[str, float | str]
     except subprocess.TimeoutExpired:
       ended = "out of time"
     finally:
-      if process.poll() is None:
+      with contextlib.suppress(ProcessLookupError):  # with all that it has left behind
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+      process.wait()
   found = [json.loads(line) for line in lines.read_text().splitlines()]
   survived = sum(trial["survived"] for trial in found)
   return {

@@ -135,6 +135,11 @@ def _enlarge(data: bytes, rng: random.Random) -> bytes:
   return bytes(out)
 
 
+def _stub(data: bytes, rng: random.Random) -> bytes:
+  """A beginning that tells the format, and no image: libraries may quote the rest."""
+  return data[: rng.randrange(4, 30)] + rng.choice((b"", b" no image", b"\xff\xfe\0"))
+
+
 def _of_another_kind(data: bytes, rng: random.Random) -> bytes:
   return rng.choice((b"", b"\0" * 100, b"%PDF-1.4\n", b"<svg/>", data[::-1]))
 
@@ -147,5 +152,6 @@ _MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
   "double": _double,
   "exchange": _exchange,
   "enlarge": _enlarge,
+  "stub": _stub,
   "of_another_kind": _of_another_kind,
 }

@@ -16,6 +16,7 @@ from clim_jax.data.decode import decode_whole
 from clim_jax.data.depth import ALL_BITS
 from clim_jax.data.source import NOTHING_SAID, About, BadImageError
 
+NoTextError = UnicodeDecodeError  # instead of one of TensorFlow's that quotes a file
 ReadError = tf.errors.OpError  # what reading a missing or forbidden file raises
 _SEARCH_SECONDS = 30  # for other bad images, once one is found
 _NAMED = 10  # of them, in an error
@@ -54,10 +55,6 @@ class EncodedSource:
 
   def without_labels(self) -> "EncodedSource":
     return dataclasses.replace(self, labels=lambda: None)
-
-  def file(self, image: int) -> bytes:
-    """The image as it is stored; raises ReadError if it cannot be read."""
-    return self.load(self.fetch(tf.constant([image], tf.int64))[0]).numpy()
 
   def replace_bad(self, ids: np.ndarray) -> bool:
     """Finds stand-ins for those of `ids` that cannot be decoded; whether there are any.
@@ -137,6 +134,8 @@ def fault_of(error: ValueError | ReadError) -> str:
   """What decoding an image raised, in a line."""
   if isinstance(error, ReadError):
     return _INNER.sub("", error.message.splitlines()[0])
+  if isinstance(error, NoTextError):
+    return _INNER.sub("", error.object.decode(errors="replace").splitlines()[0])
   return str(error)
 
 

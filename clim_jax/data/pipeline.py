@@ -16,7 +16,7 @@ from clim_jax.data.boxes import boxes
 from clim_jax.data.crops import UNIFORMS, Crop
 from clim_jax.data.cuts import Cut, Element, TrainCuts, ViewPlan
 from clim_jax.data.decode import decode_crops
-from clim_jax.data.encoded import EncodedSource
+from clim_jax.data.encoded import EncodedSource, NoTextError, ReadError
 from clim_jax.data.index_stream import IndexStream, StepIndices
 from clim_jax.data.replay import Replay
 from clim_jax.data.resize import resize_crops
@@ -102,7 +102,7 @@ def _crop_batches(
         queue.done()
         yield batch
       return
-    except tf.errors.OpError:
+    except (ReadError, NoTextError):
       # Nothing is under way if it was the ids themselves that could not be had.
       under_way = queue.take_back()
       if not under_way or isinstance(source, ArraySource):

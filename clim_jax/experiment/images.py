@@ -30,7 +30,7 @@ def list_images(source: Source) -> list[str]:
   folder = os.path.commonpath([os.path.dirname(name) for name in names])
   lines = [name.removeprefix(folder).lstrip("/") for name in names]
   for image in np.unique(np.linspace(0, len(names) - 1, _SAMPLED).astype(int)).tolist():
-    digest = hashlib.blake2b(source.file(image), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(source.encoded(image).numpy(), digest_size=8).hexdigest()
     lines[image] += f"\t{digest}"
   return lines
 

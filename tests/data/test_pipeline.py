@@ -211,11 +211,16 @@ def test_a_broken_file_does_not_hide_the_batches_before_it(tmp_path):
     next(crops)
 
 
+def quoted(path):
+  """TensorFlow quotes so short a file in its error, which then is no text."""
+  path.write_bytes(b"\x89PNG no image")
+
+
 def test_with_skip_the_next_good_image_is_seen_in_place_of_a_bad_one(tmp_path, caplog):
   pictures = random_pictures()
   names = [f"{place:03}.png" for place in (3, 4, 17, IMAGES - 1)]
   folder_of(tmp_path / "broken", pictures)
-  for name, damage in zip(names, (truncated, garbage) * 2, strict=True):
+  for name, damage in zip(names, (truncated, garbage, quoted, garbage), strict=True):
     damage(tmp_path / "broken" / "train" / "a" / name)
   pictures[[3, 4, 17, IMAGES - 1]] = pictures[[5, 5, 18, 0]]
   expected = batches(folder_of(tmp_path / "replaced", pictures), steps=6)
