@@ -40,6 +40,7 @@ _CHOICES = {
 _RANGES = {
   "epochs": _POSITIVE,
   "moco.temperature": _POSITIVE,
+  "moco.queue_size": ((lambda value: value < 2**31), "< 2147483648"),
   "moco.momentum": _SHARE,
   "mixture.alpha": _POSITIVE,
   "mixture.weight": _SHARE,
