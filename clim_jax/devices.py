@@ -19,6 +19,7 @@ _CONTAINER_MEMORY = (
 )
 # By JAX and by libtpu as they are imported.
 _SET_ANYWAY = {"TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH"}
+_SET_ANYWAY |= {"TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION"}
 
 
 def pass_over_absent_tpu() -> None:

@@ -41,7 +41,8 @@ def machine(monkeypatch):
 
 def test_a_machine_with_a_cpu_alone_is_asked_for_nothing_else(machine, monkeypatch):
   config = machine()
-  for name in ("TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH"):  # set by JAX and libtpu
+  # Set by JAX and libtpu as they are imported.
+  for name in ("TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH", "TPU_ML_PLATFORM"):
     monkeypatch.setenv(name, "1")
   devices.pass_over_absent_tpu()
   assert config.jax_platforms == "cpu"
