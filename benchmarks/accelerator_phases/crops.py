@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from clim_jax import rng, sharding
+from clim_jax.data.array_crops import cut_crops
 from clim_jax.method.batch import Batch
 
 
@@ -36,7 +36,9 @@ def make_batch(images: jax.Array, indices: Indices, step: jax.Array) -> Batch:
 
   def view(name: str, ids: jax.Array) -> jax.Array:
     rngs = rng.per_row(rng.stream(root, name), rows)
-    return jax.vmap(random_crop)(rngs, images[ids])
+    side = images.shape[1]
+    boxes = jax.vmap(lambda key: random_box(key, side))(rngs)
+    return cut_crops(images, ids, boxes, side)
 
   selects = indices.positives is not None
   return Batch(
@@ -50,29 +52,15 @@ def make_batch(images: jax.Array, indices: Indices, step: jax.Array) -> Batch:
   )
 
 
-def random_crop(crop_rng: jax.Array, image: jax.Array) -> jax.Array:
-  """A part of 8% to 100% of the area, resized to the image's side, [S, S, 3] uint8.
+def random_box(crop_rng: jax.Array, side: int) -> jax.Array:
+  """8% to 100% of the area of an image, (top, left, height, width), [4] int32.
 
   As torchvision's, but a box that is too long is cut where that draws another.
   """
-  side = len(image)
   share, ratio, top, left = jax.random.uniform(crop_rng, (4,))
   area = side * side * (0.08 + 0.92 * share)
   aspect = jnp.exp((2 * ratio - 1) * jnp.log(4 / 3))
   height = jnp.clip(jnp.round(jnp.sqrt(area / aspect)), 1, side)
   width = jnp.clip(jnp.round(jnp.sqrt(area * aspect)), 1, side)
-  rows = _resizing(jnp.floor(top * (side - height + 1)), height, side)
-  columns = _resizing(jnp.floor(left * (side - width + 1)), width, side)
-  pixels = jnp.einsum(
-    "ih,jw,hwc->ijc",
-    *(rows, columns, image.astype(jnp.float32)),
-    precision=lax.Precision.HIGHEST,
-  )
-  return jnp.round(pixels).astype(jnp.uint8)
-
-
-def _resizing(start: jax.Array, extent: jax.Array, side: int) -> jax.Array:
-  """Bilinear weights from `extent` pixels to `side` ≥ extent, [side, side]."""
-  centers = start + (jnp.arange(side) + 0.5) * extent / side - 0.5
-  centers = jnp.clip(centers, start, start + extent - 1)
-  return jnp.maximum(0, 1 - jnp.abs(centers[:, None] - jnp.arange(side)[None]))
+  corner = jnp.floor(top * (side - height + 1)), jnp.floor(left * (side - width + 1))
+  return jnp.stack([*corner, height, width]).astype(jnp.int32)
