@@ -11,7 +11,6 @@ from etils import epath
 from rich.console import Console
 
 from clim_jax import devices
-from clim_jax.data.diagnosis import measure_stages
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.experiment.cautions import cautions
 from clim_jax.experiment.experiment import Experiment
@@ -88,6 +87,8 @@ def plan_here(
   disk = disk_of(experiment, schedule, workdir, trial and trial.checkpoint_bytes)
   warnings = warnings_of(experiment)
   if trial and not on_cpu and trial.seconds.waiting > _MUCH_WAITING:
+    from clim_jax.data.diagnosis import measure_stages  # TensorFlow
+
     stages = measure_stages(experiment.train, experiment.view_plan)
     warnings.append(stages.advice(trial.seconds.waiting))
   return Forecast(
