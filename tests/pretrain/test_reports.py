@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from small_run import ROOT
 
+from clim_jax.data import diagnosis
 from clim_jax.experiment import configuration
 from clim_jax.pretrain import meter as meter_module
 from clim_jax.pretrain import reports as reports_module
@@ -87,18 +88,20 @@ def test_the_step_whose_loss_is_not_finite_is_named(told):
 
 
 @pytest.mark.parametrize(
-  ("platform", "waits", "advised"),
+  ("platform", "on_device", "waits", "advised"),
   [
-    ("gpu", [0.3, 0.3, 0.3, 0.3], 1),
-    ("gpu", [0.3, 0.3, 0.2, 0.3, 0.3], 0),
-    ("cpu", [0.9, 0.9, 0.9, 0.9], 0),
+    ("gpu", False, [0.3, 0.3, 0.3, 0.3], 1),
+    ("gpu", False, [0.3, 0.3, 0.2, 0.3, 0.3], 0),
+    ("gpu", True, [0.3, 0.3, 0.3, 0.3], 0),  # the step cuts its crops
+    ("cpu", False, [0.9, 0.9, 0.9, 0.9], 0),
   ],
 )
 def test_waiting_for_data_is_told_once_it_lasts_and_not_of_a_cpu(
-  platform, waits, advised, monkeypatch
+  platform, on_device, waits, advised, monkeypatch
 ):
   stages = types.SimpleNamespace(advice=lambda share: f"waiting {share:.0%}")
-  monkeypatch.setattr(reports_module, "measure_stages", lambda *_: stages)
+  monkeypatch.setattr(diagnosis, "measure_stages", lambda *_: stages)
+  monkeypatch.setattr(reports_module, "is_on_device", lambda *_: on_device)
   told = Told(monkeypatch, platform)
   for lap, wait in enumerate(waits):
     told.lap(20 * (lap + 1), [5.0], waited=wait)
