@@ -12,11 +12,6 @@ _ACCELERATORS = (
   ("an NVIDIA GPU", ("/proc/driver/nvidia/version", "/dev/nvidia[0-9]*"), "cuda13"),
   ("a TPU", ("/dev/accel*", "/dev/vfio/[0-9]*"), "tpu"),
 )
-# What a container may use, in bytes: control groups of version 2 and 1.
-_CONTAINER_MEMORY = (
-  "/sys/fs/cgroup/memory.max",
-  "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-)
 # By JAX and by libtpu as they are imported.
 _SET_ANYWAY = {"TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH"}
 _SET_ANYWAY |= {"TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION"}
@@ -53,22 +48,6 @@ def describe(devices: list[jax.Device]) -> str:
   """Such as "CPU (2 devices)" or "NVIDIA H100 80GB HBM3"."""
   kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
   return kind if len(devices) == 1 else f"{kind} ({len(devices)} devices)"
-
-
-def memory_bytes(device: jax.Device) -> int | None:
-  """What JAX may use of an accelerator; of a CPU, what its machine or container has.
-
-  None where it is not told.
-  """
-  if device.platform != "cpu":
-    return (device.memory_stats() or {}).get("bytes_limit")
-  found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-  for file in _CONTAINER_MEMORY:
-    if os.path.exists(file):
-      with open(file) as limit:
-        text = limit.read().strip()
-      found += [int(text)] if text.isdigit() else []  # "max": none
-  return min(found)
 
 
 def _present(patterns: tuple[str, ...]) -> bool:

@@ -22,7 +22,7 @@ class Hardware:
 
   devices: str  # such as "CPU (2 devices)"
   count: int
-  memory: int | None  # bytes that a device has; of a CPU the machine's; None: unknown
+  memory: int | None  # bytes that one has; a CPU's share the host's; None: unknown
   target: str = ""  # such as "tpu:v5e:2x4"; "": this machine
 
 

@@ -11,9 +11,11 @@ from etils import epath
 from rich.console import Console
 
 from clim_jax import devices
+from clim_jax.data.place import is_on_device
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.experiment.cautions import cautions
 from clim_jax.experiment.experiment import Experiment
+from clim_jax.memory import device_memory
 from clim_jax.plan import programs, stopwatch
 from clim_jax.plan.forecast import (
   Disk,
@@ -73,20 +75,21 @@ def plan_here(
   memory = memory_of(experiment, shapes, compiled, selection)
   device, count = mesh.devices.flat[0], mesh.devices.size
   hardware = Hardware(
-    devices.describe(list(mesh.devices.flat)), count, devices.memory_bytes(device)
+    devices.describe(list(mesh.devices.flat)), count, device_memory(device) or None
   )
   on_cpu, needed, faults = device.platform == "cpu", memory.peak, []
   if on_cpu:  # its devices share the machine, also with what else the process holds
-    needed = count * memory.peak + _held()
+    needed += _held() // count
   if hardware.memory is not None and needed > hardware.memory:
-    said = f"{needed / _GIB:.1f} GiB{'' if on_cpu else ' a device'}"
+    said = f"{needed / _GIB:.1f} GiB a device"
     faults.append(memory_fault(config, said, hardware.memory))
   trial = None
   if not faults:
     trial = _try(experiment, steps, tables, workdir, console)
   disk = disk_of(experiment, schedule, workdir, trial and trial.checkpoint_bytes)
   warnings = warnings_of(experiment)
-  if trial and not on_cpu and trial.seconds.waiting > _MUCH_WAITING:
+  waits = trial and trial.seconds.waiting > _MUCH_WAITING
+  if waits and not on_cpu and not is_on_device(experiment.train, mesh):
     from clim_jax.data.diagnosis import measure_stages  # TensorFlow
 
     stages = measure_stages(experiment.train, experiment.view_plan)

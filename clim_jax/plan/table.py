@@ -84,8 +84,7 @@ def _schedule(schedule: Schedule) -> str:
 
 def _memory_rows(forecast: Forecast, memory: Memory) -> Iterator[tuple[str, str]]:
   hardware = forecast.hardware
-  on_machine = forecast.process_bytes is not None and "CPU" in hardware.devices
-  has = "" if on_machine or not hardware.memory else f" of {decimal(hardware.memory)}"
+  has = f" of {decimal(hardware.memory)}" if hardware.memory else ""
   yield (
     "memory a device",
     f"{decimal(memory.peak)}{has}: encoders {decimal(memory.encoders)}, optimizer "
@@ -94,8 +93,7 @@ def _memory_rows(forecast: Forecast, memory: Memory) -> Iterator[tuple[str, str]
     f"{decimal(memory.selection)}",
   )
   if forecast.process_bytes is not None:
-    has = f" of {decimal(hardware.memory)}" if on_machine and hardware.memory else ""
-    yield "process", f"{decimal(forecast.process_bytes)}{has}"
+    yield "memory of process", decimal(forecast.process_bytes)
 
 
 def _time_rows(forecast: Forecast, seconds: Seconds) -> Iterator[tuple[str, str]]:

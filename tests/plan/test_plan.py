@@ -8,8 +8,8 @@ from PIL import Image
 from small_run import CLASSES, IMAGES, SIDE, run, small
 
 import clim_jax
-from clim_jax import devices, launch
-from clim_jax.plan import stopwatch
+from clim_jax import launch
+from clim_jax.plan import here, stopwatch
 from clim_jax.plan.forecast import CannotFit, Disk, disk_faults
 
 
@@ -24,7 +24,7 @@ def hasty():
 @pytest.fixture
 def no_memory(monkeypatch):
   """Nothing is run where the memory is too small for it."""
-  monkeypatch.setattr(devices, "memory_bytes", lambda _: 1000)
+  monkeypatch.setattr(here, "device_memory", lambda _: 1000)
 
 
 def record(workdir):
