@@ -33,7 +33,8 @@ def record(workdir):
 
 @pytest.fixture(scope="module")
 def config(arrays):
-  return small("base", arrays)
+  """With a projection whose arrays outweigh the names and places of a checkpoint."""
+  return small("base", arrays, model__hidden_dim=4096, model__embedding_dim=64)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_folders_give_classes_their_names(tmp_path, no_memory):
       Image.fromarray(pixels).save(tmp_path / "set" / name / f"{number}.png")
   config = small("base", tmp_path / "set", selection__rule="none")
   config.data.source = "folder"
-  with pytest.raises(CannotFit, match=r"needs .* GiB and there are .* batch_size=16"):
+  with pytest.raises(CannotFit, match=r"needs .* GiB a device and .* batch_size=16"):
     launch.run(config, "plan", tmp_path / "run")
   found = record(tmp_path / "run")
   assert found["images"]["classes"] == {"elms": 14, "oaks": 3}
@@ -93,8 +94,8 @@ def test_a_checkpoint_takes_what_was_planned(config, plan, tmp_path):
   files = (file for path in steps for file in path.rglob("*") if file.is_file())
   taken = sum(file.stat().st_size for file in files)
   assert len(steps) == 2
-  # Of the table of similar images the plan knows only the largest size.
-  assert plan["disk"]["checkpoint"] == pytest.approx(taken / len(steps), rel=0.25)
+  # Orbax packs its lists anew each time.
+  assert plan["disk"]["checkpoint"] == pytest.approx(taken / len(steps), rel=0.1)
 
 
 def test_the_call_gives_the_record_also_of_what_cannot_fit(tmp_path, no_memory):
