@@ -4,6 +4,7 @@ import glob
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
 
 import jax
 
@@ -11,6 +12,10 @@ import jax
 _ACCELERATORS = (
   ("an NVIDIA GPU", ("/proc/driver/nvidia/version", "/dev/nvidia[0-9]*"), "cuda13"),
   ("a TPU", ("/dev/accel*", "/dev/vfio/[0-9]*"), "tpu"),
+)
+_CONTAINER_LIMITS = (  # of control groups, version 2 and 1
+  pathlib.Path("/sys/fs/cgroup/memory.max"),
+  pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 # By JAX and by libtpu as they are imported.
 _SET_ANYWAY = {"TPU_SKIP_MDS_QUERY", "TPU_LIBRARY_PATH"}
@@ -57,3 +62,19 @@ def _present(patterns: tuple[str, ...]) -> bool:
 def _has_plugin() -> bool:
   named = importlib.metadata.entry_points(group="jax_plugins")
   return bool(named) or importlib.util.find_spec("jax_plugins") is not None
+
+
+def device_memory(device: jax.Device) -> int:
+  """Bytes of a device's memory; a CPU's devices share that of the host evenly."""
+  if device.platform != "cpu":
+    return (device.memory_stats() or {}).get("bytes_limit", 0)
+  return _host_memory() // device.client.local_device_count()
+
+
+def _host_memory() -> int:
+  """Bytes that this process may use, also in a container."""
+  found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+  for path in _CONTAINER_LIMITS:
+    if path.exists() and (text := path.read_text().strip()).isdigit():
+      found.append(int(text))
+  return min(found)

@@ -1,19 +1,12 @@
-"""How much memory there is, and what the process does with what is freed."""
+"""What the process does with memory that is freed."""
 
 import ctypes
 import os
-import pathlib
-
-import jax
 
 # Numbers of glibc's malloc.h, and bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEPT = 64 * 2**20  # free at the end of a heap; the whole heap of a thread
 _MAPPED = 32 * 2**20  # larger arrays are mapped one by one; the most that glibc takes
-_CONTAINER_LIMITS = (  # of control groups, version 2 and 1
-  pathlib.Path("/sys/fs/cgroup/memory.max"),
-  pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 _MOST_KEPT = 2**31 - 1  # the most that an option says
 
 
@@ -44,19 +37,3 @@ def keep_freed_memory(*, of_programs: bool) -> bool:
   if of_programs:
     options |= {_TRIM_THRESHOLD: _MOST_KEPT, _MMAP_MAX: 0}
   return all(mallopt(*option) == 1 for option in options.items())
-
-
-def device_memory(device: jax.Device) -> int:
-  """Bytes of a device's memory; a CPU's devices share that of the host evenly."""
-  if device.platform != "cpu":
-    return (device.memory_stats() or {}).get("bytes_limit", 0)
-  return _host_memory() // device.client.local_device_count()
-
-
-def _host_memory() -> int:
-  """Bytes that this process may use, also in a container."""
-  found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-  for path in _CONTAINER_LIMITS:
-    if path.exists() and (text := path.read_text().strip()).isdigit():
-      found.append(int(text))
-  return min(found)

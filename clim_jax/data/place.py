@@ -6,7 +6,7 @@ import jax
 from jax.sharding import Mesh
 
 from clim_jax.data.source import ArraySource, Source
-from clim_jax.memory import device_memory
+from clim_jax.devices import device_memory
 
 # Of a device's memory, that an array may take by `auto`: the step wants the rest, and
 # an evaluation has a second array, of test images.

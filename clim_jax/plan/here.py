@@ -12,10 +12,10 @@ from rich.console import Console
 
 from clim_jax import devices
 from clim_jax.data.place import is_on_device
+from clim_jax.devices import device_memory
 from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.experiment.cautions import cautions
 from clim_jax.experiment.experiment import Experiment
-from clim_jax.memory import device_memory
 from clim_jax.plan import programs, stopwatch
 from clim_jax.plan.forecast import (
   Disk,

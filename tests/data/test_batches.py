@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from clim_jax import memory, sharding
+from clim_jax import devices, sharding
 from clim_jax.data import batches, pipeline, place
 from clim_jax.data.array_crops import cut_crops
 from clim_jax.data.crops import UNIFORMS, CenterCrop, RandomCrop
@@ -207,18 +207,18 @@ def test_encoded_images_are_cut_on_the_host(tmp_path):
 
 
 def test_a_cpu_shares_its_memory_among_its_devices(monkeypatch):
-  monkeypatch.setattr(memory, "_host_memory", lambda: 8000)
-  assert memory.device_memory(jax.devices()[0]) == 1000  # of the eight of the tests
+  monkeypatch.setattr(devices, "_host_memory", lambda: 8000)
+  assert devices.device_memory(jax.devices()[0]) == 1000  # of the eight of the tests
 
 
 def test_a_container_may_have_less_memory_than_the_machine(monkeypatch, tmp_path):
-  assert memory._host_memory() > 2**20
+  assert devices._host_memory() > 2**20
   limit = tmp_path / "memory.max"
-  monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (limit, tmp_path / "none"))
+  monkeypatch.setattr(devices, "_CONTAINER_LIMITS", (limit, tmp_path / "none"))
   limit.write_text("12345\n")
-  assert memory._host_memory() == 12345
+  assert devices._host_memory() == 12345
   limit.write_text("max\n")
-  assert memory._host_memory() > 2**20
+  assert devices._host_memory() > 2**20
 
 
 def test_a_fault_in_the_thread_that_makes_batches_is_raised():
