@@ -22,9 +22,10 @@ from clim_jax.pretrain.pretrain import _with_weights
 from clim_jax.probes.subjects import apply
 
 
-@pytest.fixture
-def workdir(plain_run):
-  return plain_run
+@pytest.fixture(scope="module")
+def workdir(plain_run, tmp_path_factory):
+  """A copy, for evaluations leave files."""
+  return shutil.copytree(plain_run, tmp_path_factory.mktemp("judged") / "first")
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,10 @@ NAMES = [path.stem for path in sorted((ROOT / "configs" / "evaluate").glob("*.py
 _AT_NIGHT = ("transfer", "scale")
 
 
-@pytest.fixture
-def workdir(plain_run):
-  return plain_run
+@pytest.fixture(scope="module")
+def workdir(plain_run, tmp_path_factory):
+  """A copy, for evaluations leave files."""
+  return shutil.copytree(plain_run, tmp_path_factory.mktemp("judged") / "first")
 
 
 @pytest.fixture(scope="module")
