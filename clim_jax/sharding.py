@@ -110,6 +110,8 @@ def put_rows(mesh: Mesh, tree: Any) -> Any:
   What lies on the devices already stays as it is.
   """
   sharding = NamedSharding(mesh, ROWS)
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)  # in one call, for steps are short
 
   def put(leaf: np.ndarray | jax.Array) -> jax.Array:
     if isinstance(leaf, jax.Array):

@@ -60,10 +60,7 @@ def uncut_rows(
 def cut(batch: UncutBatch) -> Batch:
   """Cuts all crops of this replica's rows."""
   images, rows = batch
-  crops = [
-    cut_crops(images, rows.ids[:, cut.image], rows.boxes[:, slot], cut.crop.side)
-    for slot, cut in enumerate(rows.cuts.cuts)
-  ]
+  crops = _all_crops(images, rows)
   # What comes after is compiled as if it were given crops.
   crops = lax.optimization_barrier(crops)
   return Batch(
@@ -72,6 +69,20 @@ def cut(batch: UncutBatch) -> Batch:
     key_row=rows.key_row,
     query_row=rows.query_row,
   )
+
+
+def _all_crops(images: jax.Array, rows: Uncut) -> list[jax.Array]:
+  """In the order of the cuts; those of one side are one batch."""
+  cuts = rows.cuts.cuts
+  crops: list[jax.Array] = [None] * len(cuts)
+  for side in dict.fromkeys(cut.crop.side for cut in cuts):
+    slots = [slot for slot, cut in enumerate(cuts) if cut.crop.side == side]
+    ids = jnp.concatenate([rows.ids[:, cuts[slot].image] for slot in slots])
+    boxes = jnp.concatenate([rows.boxes[:, slot] for slot in slots])
+    of_side = cut_crops(images, ids, boxes, side)
+    for slot, crop in zip(slots, jnp.split(of_side, len(slots)), strict=True):
+      crops[slot] = crop
+  return crops
 
 
 def cut_crops(
