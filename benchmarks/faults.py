@@ -27,6 +27,7 @@ FAMILIES = {
   "sigterm": 1200,
   "damage": 1200,
   "disk": 900,
+  "read_only": 900,
   "pictures": 1200,
   "configs": 1200,
   "hosts": 600,

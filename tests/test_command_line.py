@@ -1,5 +1,7 @@
 """What is typed is done, or refused with what comes nearest."""
 
+import errno
+import os
 import pathlib
 import subprocess
 import sys
@@ -227,14 +229,25 @@ def test_errors_name_a_key_by_its_flag(message, said):
   assert keys.with_flags(message).startswith(start)
 
 
-def test_a_full_disk_ends_a_run_in_a_sentence(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+  ("number", "file", "said"),
+  [
+    (errno.ENOSPC, "metrics.jsonl", "metrics.jsonl: the disk is full; make room; then"),
+    (errno.ENOSPC, None, "run: the disk is full; make room; then"),
+    (errno.EROFS, ".lock", ".lock: the disk is read-only; mount it for writing, or"),
+    (errno.EACCES, ".lock", ".lock: this user has no right to it; change its rights"),
+    (errno.ENOENT, "a.npz", "[Errno 2] No such file or directory: 'a.npz'"),
+  ],
+)
+def test_a_disk_that_cannot_be_written_ends_a_run_in_a_sentence(
+  number, file, said, monkeypatch
+):
   def run(*_):
-    raise OSError(28, "No space left on device", "metrics.jsonl")
+    raise OSError(number, os.strerror(number), file)
 
   monkeypatch.setattr(launch, "run", run)
-  monkeypatch.setattr(sys, "argv", ["clim", f"--workdir={tmp_path}"])
+  monkeypatch.setattr(sys, "argv", ["clim", "--workdir=run"])
   with pytest.raises(SystemExit) as ended:
     command_line.main()
-  assert ended.value.code == (
-    "error: [Errno 28] No space left on device: 'metrics.jsonl'"
-  )
+  assert ended.value.code.startswith(f"error: {said}")
+  assert ended.value.code.endswith("newest checkpoint") == (number != errno.ENOENT)

@@ -13,6 +13,7 @@ FAMILIES = {
   "sigterm": "interruptions",
   "damage": "damage",
   "disk": "disk",
+  "read_only": "read_only",
   "pictures": "pictures",
   "configs": "configs",
   "hosts": "hosts",

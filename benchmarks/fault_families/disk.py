@@ -1,4 +1,4 @@
-"""A full disk and one that cannot be written: older checkpoints stay, the run goes on.
+"""A full disk: older checkpoints stay, and with room the run goes on.
 
 As root a small tmpfs is mounted for it. Without root no file may grow beyond a limit,
 which the operating system answers with another error than a full disk's.
@@ -19,7 +19,7 @@ _KIB = 1024
 
 
 def disk(family: Family) -> None:
-  """Reports a trial for each size of disk, and one for a disk that is read-only."""
+  """Reports two trials for each size of disk: without room, and with room again."""
   whole = family.scratch / "whole"
   if session.start(whole, checkpoint__keep=10).wait(_PATIENCE):
     raise RuntimeError(session.said(whole)[-2000:])
@@ -30,7 +30,6 @@ def disk(family: Family) -> None:
   # The whole run takes some 2,000 KiB.
   for size in family.sized((4, 300, 500, 700, 900, 1100, 1300, 1500), (700,)):
     _full(family, whole, size)
-  _read_only(family, whole)
 
 
 def _full(family: Family, whole: pathlib.Path, size: int) -> None:
@@ -46,22 +45,6 @@ def _full(family: Family, whole: pathlib.Path, size: int) -> None:
     if f"resuming from step {kept}" not in _outside(workdir).read_text() and kept:
       lost = lost or f"it did not go on from step {kept}"
     family.report(f"{trial}: goes on with room", lost, via="tmpfs", saved=kept)
-
-
-def _read_only(family: Family, whole: pathlib.Path) -> None:
-  """The disk that the run goes on from can be read and not be written."""
-  with _mounted(family, "size=100m") as folder:
-    workdir = folder / "run"
-    subprocess.run(["cp", "-r", str(whole), str(workdir)], check=True)
-    newest = session.newest_step(workdir)
-    (workdir / "checkpoints" / str(newest)).rename(folder / "aside")
-    before = session.newest_step(workdir)
-    _mount(folder, "remount,ro")
-    code = _session(workdir)
-    lost = _wrong(workdir, code)
-    if session.newest_step(workdir) != before:
-      lost = lost or "a checkpoint is gone"
-    family.report("read-only at the start", lost, via="tmpfs", code=code)
 
 
 def _files_limited(family: Family, whole: pathlib.Path, limit: int) -> None:

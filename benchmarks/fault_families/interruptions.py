@@ -28,7 +28,7 @@ _TURNS = (
 _PATIENCE = 600  # seconds; beyond it a session hangs
 _LEAVING = 20.0  # seconds from SIGTERM to the end
 # Seconds after the beginning of a thing in which it may be hit.
-_SPANS = {"step": 0.3, "refresh": 0.6, "checkpoint": 0.05, "evaluation": 0.5}
+_SPANS = {"step": 0.1, "refresh": 0.1, "checkpoint": 0.05, "evaluation": 0.5}
 
 
 class Hit(NamedTuple):
@@ -126,7 +126,8 @@ def _hit(
       return None
     time.sleep(rng.uniform(0, _SPANS[kind]))
     during = _doing(workdir, marks, began)
-    os.kill(child.pid, number)
+    with contextlib.suppress(ProcessLookupError):  # it came to its end meanwhile
+      os.kill(child.pid, number)
     sent = time.monotonic()
     child.join(_PATIENCE)
     taken, code = time.monotonic() - sent, child.exitcode

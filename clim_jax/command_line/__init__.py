@@ -11,6 +11,7 @@ from logging import LogRecord
 from absl import logging
 from etils import epath
 
+from clim_jax.command_line import disk
 from clim_jax.command_line.pages import page
 from clim_jax.command_line.parse import Command, parse
 from clim_jax.command_line.watched import watched
@@ -42,8 +43,10 @@ def _read(command: Command) -> None:
   """A mode that reads files alone: it takes no device and opens no data."""
   try:
     _READERS[command.mode](command)
-  except (ConfigError, OSError) as error:
+  except ConfigError as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
+  except OSError as error:
+    sys.exit(f"error: {disk.told(error, command.flags['output'], command.mode)}")
 
 
 def _list_runs(command: Command) -> None:
@@ -103,8 +106,11 @@ def _run(command: Command) -> None:
   except SaveError as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(1)  # what was to be saved would be told once more, thread by thread
-  except (ConfigError, BadImageError, FloatingPointError, OSError) as error:
+  except (ConfigError, BadImageError, FloatingPointError) as error:
     sys.exit(f"error: {keys.with_flags(str(error))}")
+  except OSError as error:
+    told = disk.told(error, values["workdir"], command.mode)
+    sys.exit(f"error: {keys.with_flags(told)}")
   except jax.errors.JaxRuntimeError as error:
     told = _told(str(error), bool(values["distributed"]))
     if told is None:

@@ -82,7 +82,10 @@ class Checkpoints:
 
     Raises:
       ConfigError: orbax cannot open them.
+      OSError: the folder is not there, and cannot be made.
     """
+    if keep is not None and jax.process_index() == 0:
+      path.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(
       create=keep is not None,
       preservation_policy=None if keep is None else _Kept(keep, every),

@@ -17,7 +17,13 @@ from ml_collections import ConfigDict
 from clim_jax.configs import base
 from clim_jax.experiment.error import ConfigError
 
-_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_TOO_LARGE = 2**31  # whole numbers become int32
+_KINDS = {
+  bool: "True or False",
+  int: f"a whole number below {_TOO_LARGE}",
+  float: "a number",
+  str: "text",
+}
 # Tuples as long as in base; all others hold any number of values.
 _FIXED_LENGTH = (
   "data.pixel_mean",
@@ -162,6 +168,8 @@ def _cast(value: Any, like: Any) -> Any:
     if isinstance(like, bool):
       return value
     if isinstance(like, int) and isinstance(value, numbers.Integral):
+      if abs(value) >= _TOO_LARGE:
+        raise TypeError
       return int(value)
     is_number = isinstance(value, numbers.Real) and math.isfinite(value)
     if isinstance(like, float) and is_number:

@@ -21,6 +21,7 @@ _POSITIVE = (lambda value: value > 0), "> 0"
 _NOT_NEGATIVE = (lambda value: value >= 0), "≥ 0"
 _SHARE = (lambda value: 0 <= value <= 1), "in [0, 1]"
 _SOME = (lambda value: 0 < value <= 1), "in (0, 1]"
+_BELOW_ONE = (lambda value: 0 <= value < 1), "in [0, 1)"
 
 # What each value must be, and each of a tuple of values.
 _CHOICES = {
@@ -38,21 +39,37 @@ _CHOICES = {
   "optimizer.name": OPTIMIZERS,
 }
 _RANGES = {
+  "seed": _NOT_NEGATIVE,
   "epochs": _POSITIVE,
+  "views.sides": _POSITIVE,
+  "augment.solarize_threshold": _SHARE,
+  "model.width": _POSITIVE,
+  "model.hidden_dim": _POSITIVE,
+  "model.embedding_dim": _POSITIVE,
   "moco.temperature": _POSITIVE,
-  "moco.queue_size": ((lambda value: value < 2**31), "< 2147483648"),
   "moco.momentum": _SHARE,
   "mixture.alpha": _POSITIVE,
   "mixture.weight": _SHARE,
   "selection.num_neighbours": _POSITIVE,
   "selection.num_centers": _POSITIVE,
+  "selection.kmeans_iterations": _POSITIVE,
+  "selection.warmup_epochs": _NOT_NEGATIVE,
   "selection.refresh_epochs": _POSITIVE,
   "selection.probes": _NOT_NEGATIVE,
+  "optimizer.learning_rate": _NOT_NEGATIVE,
+  "optimizer.warmup_epochs": _NOT_NEGATIVE,
+  "optimizer.momentum": _BELOW_ONE,
+  "optimizer.b1": _BELOW_ONE,
+  "optimizer.b2": _BELOW_ONE,
+  "optimizer.weight_decay": _NOT_NEGATIVE,
   "log.every_steps": _POSITIVE,
   "online.every_epochs": _NOT_NEGATIVE,
   "online.train_images": _POSITIVE,
   "online.test_images": _POSITIVE,
   "online.neighbours": _POSITIVE,
+  "online.temperature": _POSITIVE,
+  "online.regulariser": _NOT_NEGATIVE,
+  "online.iterations": _POSITIVE,
   "checkpoint.every_epochs": _POSITIVE,
   "data.white_level": _NOT_NEGATIVE,
   "checkpoint.every_minutes": (
@@ -63,7 +80,7 @@ _RANGES = {
     (lambda value: value >= 1),
     "≥ 1; a large number, such as 1000000, keeps all",
   ),
-  "data.test_fraction": ((lambda value: 0 <= value < 1), "in [0, 1)"),
+  "data.test_fraction": _BELOW_ONE,
   "views.evaluation_fraction": _SOME,
 }
 _EVALUATION_CHOICES = {
@@ -76,6 +93,9 @@ _REPORT_RANGES = {
   "report.images": ((lambda value: 2 <= value <= 20_000), "in [2, 20000]"),
 }
 _EVALUATION_RANGES = {
+  "views.evaluation_side": _POSITIVE,
+  "evaluation.seed": _NOT_NEGATIVE,
+  "evaluation.step": ((lambda value: value >= -1), "≥ 0, or -1 for the newest"),
   "evaluation.validation_fraction": ((lambda value: 0 < value < 1), "in (0, 1)"),
   "evaluation.raw_pixel_side": _POSITIVE,
   "evaluation.knn.neighbours": _POSITIVE,
@@ -85,9 +105,12 @@ _EVALUATION_RANGES = {
   "evaluation.few_label.counts": _POSITIVE,
   "evaluation.few_label.seeds": _NOT_NEGATIVE,
   "evaluation.few_label.iterations": _POSITIVE,
+  "evaluation.few_label.regulariser": _NOT_NEGATIVE,
+  "evaluation.linear.batch_size": _POSITIVE,
   "evaluation.linear.epochs": _POSITIVE,
   "evaluation.linear.learning_rates": _POSITIVE,
   "evaluation.linear.weight_decays": _NOT_NEGATIVE,
+  "evaluation.finetune.batch_size": _POSITIVE,
   "evaluation.finetune.epochs": _POSITIVE,
   "evaluation.finetune.fractions": _SOME,
   "evaluation.finetune.seeds": _NOT_NEGATIVE,
@@ -127,6 +150,7 @@ def check_report(config: ConfigDict) -> None:
 
 def check_evaluation(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for an evaluation that cannot work on this many devices."""
+  _check_ranges(config, _EVALUATION_RANGES)
   evaluation = config.evaluation
   sizes = {"batch_size": evaluation.batch_size}
   # A large pod that pretrains need not suit a probe that it does not run.
@@ -147,7 +171,6 @@ def check_evaluation(config: ConfigDict, *, devices: int) -> None:
     raise ConfigError(
       f"evaluation.crop_scale {low}–{high} must satisfy 0 < min ≤ max ≤ 1"
     )
-  _check_ranges(config, _EVALUATION_RANGES)
 
 
 def check_against_data(config: ConfigDict, num_images: int) -> None:
@@ -241,7 +264,12 @@ def _check_views(config: ConfigDict) -> None:
     raise ConfigError(f"views.sides {views.sides} must fall: the key has the first")
   for low, high in zip(views.min_scales, views.max_scales, strict=True):
     if not 0 < low <= high <= 1:
-      raise ConfigError(f"crop scale {low}–{high} must satisfy 0 < min ≤ max ≤ 1")
+      raise ConfigError(
+        f"views.min_scales and max_scales {low}–{high} must satisfy 0 < min ≤ max ≤ 1"
+      )
+  low, high = views.aspect_ratio
+  if not 0 < low <= high:
+    raise ConfigError(f"views.aspect_ratio {low}–{high} must satisfy 0 < min ≤ max")
 
 
 def _check_batch(config: ConfigDict, devices: int) -> None:

@@ -52,6 +52,7 @@ def test_text_is_read_as_the_type_of_the_key(key, text, value):
     ("epochs", "five", "epochs 'five' must be a whole number"),
     ("epochs", "5.5", "a whole number"),
     ("epochs", "True", "a whole number"),
+    ("seed", str(2**31), "seed 2147483648 must be a whole number below 2147483648"),
     ("moco.symmetric", "1", "True or False"),
     ("moco.temperature", "nan", "a number"),
     ("moco.temperature", "1e999", "a number"),

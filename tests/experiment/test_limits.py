@@ -14,6 +14,7 @@ from clim_jax.configs import (
 from clim_jax.configs.pods import h100_8, v4_32, v5e_64
 from clim_jax.experiment import limits
 from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.keys import BASE
 
 
 def set_key(config, key, value):
@@ -27,6 +28,27 @@ def changed(key, value):
   config = base.get_config()
   set_key(config, key, value)
   return config
+
+
+def numbers():
+  """Every key that holds numbers, with minus seven in the place of each."""
+  for key, like in BASE.items():
+    rows = like if isinstance(like, tuple) else (like,)
+    first = rows[0][0] if rows and isinstance(rows[0], tuple) else (*rows, "")[0]
+    if isinstance(first, bool | str):
+      continue
+    bad = type(first)(-7)
+    if rows[0] is not first:
+      yield key, ((bad,) * len(rows[0]),)
+    else:
+      yield key, (bad,) * len(rows) if isinstance(like, tuple) else bad
+
+
+@pytest.mark.parametrize(("key", "value"), [*numbers()])
+def test_no_number_of_a_config_may_be_minus_seven(key, value):
+  with pytest.raises(ConfigError) as refused:
+    limits.check_config(changed(key, value), devices=1)
+  assert key.rsplit(".", 1)[-1] in str(refused.value)
 
 
 @pytest.mark.parametrize(
