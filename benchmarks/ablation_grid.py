@@ -73,7 +73,7 @@ _WITH_SIDES = ("sides", "full")
 DIGITS = DataSet(
   "digits",
   config="digits",
-  overrides={"log.tensorboard": False},
+  overrides={"log.destinations": ()},
   # The scales of a smaller side are those of the first, by the ratio of sides.
   sides={
     "views.sides": (16, 12),
@@ -102,7 +102,7 @@ CIFAR = DataSet(
     "selection.num_neighbours": 20,
     "selection.warmup_epochs": 20,
     "evaluation.knn.neighbours": 20,
-    "log.tensorboard": False,
+    "log.destinations": (),
   },
   sides={
     "views.sides": (32, 24),
@@ -144,7 +144,7 @@ IMAGENETTE = DataSet(
     "views.min_scales": 0.2,
     "views.max_scales": 1.0,
     "evaluation.scales": (0.75, 1.0, 1.5),
-    "log.tensorboard": False,
+    "log.destinations": (),
   },
   sides={
     "views.sides": (64, 48),

@@ -38,6 +38,7 @@ from clim_jax.plan.here import plan_here
 from clim_jax.plan.table import print_table
 from clim_jax.plan.tpu.target import open_target, plan_target
 from clim_jax.pretrain import learning
+from clim_jax.pretrain.destinations.sender import check_installed
 from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
@@ -123,6 +124,7 @@ def _pretrain(
 ) -> None:
   config = with_groups(config, devices=jax.device_count())
   experiment = open_experiment(config)
+  check_installed(config.log.destinations)
   processes.check_same(config, experiment.train, workdir)
   saved = workdir / "config.json"  # read by all before the first of them writes it
   changes = configuration.changes(config, saved) if saved.exists() else []

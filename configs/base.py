@@ -119,7 +119,9 @@ def get_config() -> ConfigDict:
 
   log = config.log = ConfigDict()
   log.every_steps = 50
-  log.tensorboard = True
+  # Besides metrics.jsonl: tensorboard, in the run's folder | wandb | mlflow | trackio,
+  # each heeding the environment variables of its library; (): none.
+  log.destinations = ("tensorboard",)
 
   report = config.report = ConfigDict()  # a page to look at: docs/report.md
   report.at_end = True  # made when a run ends; at any time by --mode=report

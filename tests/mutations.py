@@ -394,6 +394,18 @@ MUTATIONS = (
     "pretrain/test_runs.py::test_a_run_that_died_goes_on_as_one_that_did_not",
   ),
   Mutation(
+    "pretrain/destinations/sender.py",
+    "after = last_step if session.run_id else 0",
+    "after = 0",
+    "pretrain/destinations/test_sender.py",
+  ),
+  Mutation(
+    "pretrain/destinations/sender.py",
+    "if first_step else {}",
+    "if True else {}",
+    "pretrain/destinations/test_sender.py",
+  ),
+  Mutation(
     "pretrain/loop.py",
     "since_warmup % selection.refresh_epochs == 0",
     "since_warmup % selection.refresh_epochs <= 1",

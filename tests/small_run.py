@@ -34,7 +34,7 @@ def small(name, path, **changes):
   config.moco.queue_size = 32
   config.selection.update(num_neighbours=6, num_centers=3, warmup_epochs=1)
   config.selection.kmeans_iterations = 2
-  config.log.update(every_steps=1, tensorboard=False)
+  config.log.update(every_steps=1, destinations=())
   config.report.at_end = False
   config.checkpoint.every_epochs = 1
   shrink_evaluation(config.evaluation)

@@ -16,6 +16,7 @@ from clim_jax.selection.positives import RULES
 from clim_jax.selection.search.scoring import SCORINGS
 
 PROTOCOLS = ("knn", "linear_cached", "few_label", "linear", "finetune")
+DESTINATIONS = ("tensorboard", "wandb", "mlflow", "trackio")
 _ARRAYS = ("digits", "npz")  # sources that lie in memory
 _POSITIVE = (lambda value: value > 0), "> 0"
 _NOT_NEGATIVE = (lambda value: value >= 0), "≥ 0"
@@ -37,6 +38,7 @@ _CHOICES = {
   "selection.scoring": SCORINGS,
   "mixture.kind": (*MIXTURES, "direct"),
   "optimizer.name": OPTIMIZERS,
+  "log.destinations": DESTINATIONS,
 }
 _RANGES = {
   "seed": _NOT_NEGATIVE,

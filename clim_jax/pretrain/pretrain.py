@@ -18,6 +18,7 @@ from clim_jax.experiment.experiment import Experiment
 from clim_jax.experiment.runs import with_weights
 from clim_jax.experiment.workdir import append_session
 from clim_jax.method.state import TrainState
+from clim_jax.pretrain.destinations.sender import open_senders
 from clim_jax.pretrain.interruption import Interruption
 from clim_jax.pretrain.learning import chance_loss
 from clim_jax.pretrain.logs import MetricLog
@@ -62,10 +63,16 @@ def pretrain(
       images.save(experiment.train, workdir / images.FILE)
       append_session(workdir, first_step, changes)
       configuration.save(config, workdir / "config.json")
-      log = MetricLog(
-        workdir, resume_step=first_step, tensorboard=config.log.tensorboard
+      log = stack.enter_context(MetricLog(workdir, resume_step=first_step))
+      log.send_to(
+        open_senders(
+          config,
+          workdir,
+          first_step=first_step,
+          last_step=log.last_step,
+          tell=lambda text: warn(console, [text]),
+        )
       )
-      stack.callback(log.close)
       warn(console, _losses(log, first_step, config.log.every_steps))
     progress = stack.enter_context(
       TrainProgress(

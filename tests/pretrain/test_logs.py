@@ -1,24 +1,36 @@
 """The log of a run that died has each step once, whatever was half written."""
 
+import io
 import json
 import time
 
+import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_accumulator import (
   EventAccumulator,
 )
 from tensorboard.util.tensor_util import make_ndarray
 
+from clim_jax.experiment import configuration
+from clim_jax.pretrain.destinations.sender import open_senders
 from clim_jax.pretrain.logs import MetricLog, read_records
 from clim_jax.pretrain.pretrain import _losses
 
 
 def session(workdir, first, last, *, resume_step, tensorboard=False):
-  log = MetricLog(epath.Path(workdir), resume_step=resume_step, tensorboard=tensorboard)
-  for step in range(first, last + 1):
-    log.write(step, {"loss": first + step / 100})
-  log.close()
+  workdir, config = epath.Path(workdir), configuration.load("smoke")
+  config.log.destinations = ("tensorboard",) if tensorboard else ()
+  with MetricLog(workdir, resume_step=resume_step) as log:
+    log.send_to(
+      open_senders(
+        config, workdir, first_step=resume_step, last_step=log.last_step, tell=print
+      )
+    )
+    for step in range(first, last + 1):
+      log.write(step, {"loss": first + step / 100})
+    log.show(last, "gallery", np.full((2, 3, 3), first, np.uint8))
   return log
 
 
@@ -51,6 +63,11 @@ def test_steps_beyond_the_checkpoint_do_not_double(tmp_path):
     for event in events.Tensors("loss")
   ]
   assert shown == [(1, 1.01), (2, 1.02), (3, 1.03), (4, 4.04), (5, 4.05), (6, 4.06)]
+  pictures = [make_ndarray(event.tensor_proto) for event in events.Tensors("gallery")]
+  # Width, height and a file each; that of step 5 was beyond the checkpoint.
+  assert [(int(width), int(height)) for width, height, _ in pictures] == [(3, 2)]
+  pixels = np.asarray(Image.open(io.BytesIO(pictures[0][2])))
+  np.testing.assert_array_equal(pixels, np.full((2, 3, 3), 4))
 
 
 @pytest.mark.parametrize(
