@@ -73,7 +73,7 @@ _WITH_SIDES = ("sides", "full")
 DIGITS = DataSet(
   "digits",
   config="digits",
-  overrides={"log.destinations": ()},
+  overrides={"log.destinations": (), "report.at_end": False},
   # The scales of a smaller side are those of the first, by the ratio of sides.
   sides={
     "views.sides": (16, 12),
@@ -84,25 +84,27 @@ DIGITS = DataSet(
   seeds=10,
   arms=tuple(ARMS),
 )
+# On two cores, so with a small network; the rest is what a person's own images get.
+_SMALL_NETWORK = {
+  "model.backbone": "resnet_small",
+  "model.width": 32,
+  "model.hidden_dim": 512,
+  "log.destinations": (),
+  "report.at_end": False,
+}
 CIFAR = DataSet(
   "cifar10_part",
-  config="cifar10",
+  config="own_images:5000",
   overrides={
+    **_SMALL_NETWORK,
+    "data.source": "npz",
     "data.path": "{data}/cifar10_part/train.npz",
     "data.test_path": "{data}/cifar10_part/test.npz",
-    "epochs": 100,
-    "batch_size": 64,
-    "model.backbone": "resnet_small",
-    "model.width": 32,
-    "model.hidden_dim": 512,
-    "moco.temperature": 0.1,
-    "optimizer.learning_rate": 0.06,
-    "optimizer.weight_decay": 5e-4,
-    "selection.num_centers": 60,
-    "selection.num_neighbours": 20,
-    "selection.warmup_epochs": 20,
-    "evaluation.knn.neighbours": 20,
-    "log.destinations": (),
+    "model.stem": "cifar",
+    "views.sides": 32,
+    "views.min_scales": 0.2,
+    "views.max_scales": 1.0,
+    "views.evaluation_side": 32,
   },
   sides={
     "views.sides": (32, 24),
@@ -125,26 +127,14 @@ CIFAR = DataSet(
 )
 IMAGENETTE = DataSet(
   "imagenette96",
-  config="imagenette",
+  config="own_images:2500",
   overrides={
+    **_SMALL_NETWORK,
     "data.path": "{data}/imagenette96_small",
-    "epochs": 200,
-    "batch_size": 64,
-    "model.backbone": "resnet_small",
-    "model.stem": "imagenet",
-    "model.hidden_dim": 512,
-    "moco.temperature": 0.1,
-    "moco.queue_size": 1024,
-    "augment.blur_probability": 0.0,
-    "optimizer.learning_rate": 0.06,
-    "optimizer.weight_decay": 5e-4,
-    "selection.num_centers": 30,
-    "selection.warmup_epochs": 40,
     "views.sides": 64,
     "views.min_scales": 0.2,
     "views.max_scales": 1.0,
     "evaluation.scales": (0.75, 1.0, 1.5),
-    "log.destinations": (),
   },
   sides={
     "views.sides": (64, 48),

@@ -14,6 +14,11 @@ from clim_jax.experiment.experiment import open_experiment
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES, CLASSES, SIDE = 38, 3, 12  # not divisible by the eight devices
 TEST_IMAGES = 25
+# By name; those of pods differ from clim_imagenet's in what `small` shrinks.
+CONFIGS = [
+  f"{path.stem}:5000" if path.stem == "own_images" else path.stem
+  for path in sorted((ROOT / "configs").glob("*.py"))
+]
 
 
 def small(name, path, **changes):
@@ -22,7 +27,7 @@ def small(name, path, **changes):
   Without the draws of the augmentations and without test images, and so without
   evaluation: they would take most of the compile time.
   """
-  config = configuration.load(str(ROOT / "configs" / f"{name}.py"))
+  config = configuration.load(name)
   config.epochs, config.batch_size = 2, 16
   config.data.update(source="npz", path=str(path), test_fraction=0.0)
   config.data.test_path = ""

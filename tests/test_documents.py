@@ -109,7 +109,7 @@ def test_config_is_listed(config):
 def test_config_says_its_command(config):
   short = config.relative_to(ROOT / "configs").with_suffix("")
   text = config.read_text().split('"""')[1]
-  assert re.search(rf"--config=({short}|{name(config)})\s", text)
+  assert re.search(rf"--config=({short}|{name(config)})[\s:]", text)
 
 
 def test_imports_in_pages_work():

@@ -3,9 +3,11 @@
 import ast
 import difflib
 import importlib.util
+import inspect
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -51,20 +53,32 @@ def names() -> dict[str, str]:
 def load(name: str) -> ConfigDict:
   """A config by its name, such as "digits" or "evaluate/knn", or by its path.
 
+  One that follows a number has it behind a colon: "own_images:5000".
+
   Raises:
     ConfigError: there is none, or its keys are not those of base.
   """
+  name, *numbers = name.split(":")
   path = _find(name)
   spec = importlib.util.spec_from_file_location("clim_config", path)
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-    config = module.get_config()
+    config = module.get_config(*_numbers(name, module.get_config, numbers))
     keys.conform(config)
   except Exception as error:  # whatever a person's own file raises
     kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     raise ConfigError(f"config {path}: {kind}{error}") from error
   return config
+
+
+def _numbers(name: str, function: Callable[..., Any], given: list[str]) -> list[int]:
+  """What a config's function is called with: as many whole numbers as it wants."""
+  wanted = [word.upper() for word in inspect.signature(function).parameters]
+  if len(given) != len(wanted) or not all(text.isdecimal() for text in given):
+    form = ":".join([name, *wanted])
+    raise ConfigError(f"--config={':'.join([name, *given])} should be --config={form}")
+  return [int(text) for text in given]
 
 
 def _find(name: str) -> pathlib.Path:

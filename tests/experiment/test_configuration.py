@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import pytest
+from small_run import CONFIGS
 
 from clim_jax.configs import base
 from clim_jax.experiment import configuration
@@ -11,22 +12,21 @@ from clim_jax.experiment.configuration import ConfigError
 
 ROOT = pathlib.Path(__file__).parents[2]
 BASE = str(ROOT / "configs" / "base.py")
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_has_exactly_the_keys_of_base(path):
-  config = configuration.load(str(path))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_has_exactly_the_keys_of_base(name):
+  config = configuration.load(name)
   assert set(configuration.flatten(config)) == set(
     configuration.flatten(base.get_config())
   )
-  assert config.name == path.stem
+  assert config.name == name.partition(":")[0]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_keeps_the_types_of_base(path):
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_keeps_the_types_of_base(name):
   expected = configuration.flatten(base.get_config())
-  for key, value in configuration.flatten(configuration.load(str(path))).items():
+  for key, value in configuration.flatten(configuration.load(name)).items():
     assert type(value) is type(expected[key]), key
 
 
@@ -163,6 +163,27 @@ def test_names_have_the_first_line_of_each_config():
   paths = {path.relative_to(ROOT / "configs").with_suffix("") for path in files}
   assert set(found) == {path.as_posix() for path in paths}
   assert all(found.values())
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  ["own_images", "own_images:", "own_images:many", "own_images:5000:1", "digits:3"],
+)
+def test_a_number_too_few_or_many_is_refused_with_the_form(wrong):
+  form = "--config=own_images:NUM_IMAGES$" if "own" in wrong else "--config=digits$"
+  with pytest.raises(ConfigError, match=f"{wrong} should be {form}"):
+    configuration.load(wrong)
+
+
+@pytest.mark.parametrize("num_images", [1_000, 2_500, 5_000, 30_000, 100_000])
+def test_the_values_for_own_images_suit_their_number(num_images):
+  config = configuration.load(f"own_images:{num_images}")
+  steps_per_epoch = max(num_images // config.batch_size, 1)
+  steps = config.epochs * steps_per_epoch
+  assert steps >= 7_500
+  assert steps < 2 * 7_500 or config.epochs == 100
+  assert num_images / 4 < config.moco.queue_size <= num_images / 2
+  assert config.selection.warmup_epochs < config.epochs
 
 
 OWN = """

@@ -3,15 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from small_run import IMAGES, ROOT, small
+from small_run import CONFIGS, IMAGES, small
 
 from clim_jax.experiment import configuration
 from clim_jax.experiment.experiment import exclusion_of, open_experiment
 from clim_jax.method import optim
 from clim_jax.selection.positives import Positives
-
-# Those of pods differ from clim_imagenet's in what `small` shrinks.
-NAMES = [path.stem for path in sorted((ROOT / "configs").glob("*.py"))]
 
 
 def _traced_step(experiment):
@@ -32,7 +29,7 @@ def _assert_fits(before, after, metrics):
   assert metrics["loss"].shape == ()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_step_of_every_config_takes_its_batches(name, arrays):
   experiment = open_experiment(small(name, arrays))
   before, after, metrics = _traced_step(experiment)
