@@ -296,6 +296,7 @@ class Encoder:
         path,
         on_bad_image=data.on_bad_image,
         white_level=data.white_level,
+        max_pixels=data.max_pixels,
         exclude=exclusion_of(data, path),
       )
     except (ValueError, OSError) as error:

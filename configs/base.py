@@ -30,6 +30,9 @@ def get_config() -> ConfigDict:
   data.exclude = ""
   # raise | skip. skip: warns, and shows the next good image in place of a bad one.
   data.on_bad_image = "raise"
+  # Of a file. One of more is not decoded but is a bad image: it may be small and unfold
+  # to more than there is memory. At most this default, which is Pillow's bound.
+  data.max_pixels = 178_956_970
   # folder: of images of 16 bits, the value shown as white, such as 4095; 0: 65535, and
   # refused where they reach far less.
   data.white_level = 0

@@ -1,5 +1,6 @@
 """Encoded images to crops, decoding no more than the crops need."""
 
+import contextlib
 import functools
 import io
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from clim_jax.data.orientation import (
   upright_size,
 )
 from clim_jax.data.resize import resize_image
+from clim_jax.data.size import MOST_PIXELS, PNG, check_size, png_size
 
 _RATIOS = (1, 2, 4, 8)  # by which the inverse DCT can shrink a JPEG
-_PNG = b"\x89PNG"
 
 
 def decode_crops(
@@ -28,6 +29,7 @@ def decode_crops(
   crops: Sequence[Crop],
   uniforms: tf.Tensor,
   white: int = ALL_BITS,
+  max_pixels: int = MOST_PIXELS,
 ) -> tuple[tf.Tensor, ...]:
   """Decodes an image once and cuts all crops from it.
 
@@ -40,6 +42,7 @@ def decode_crops(
     crops: what to cut.
     uniforms: [len(crops), UNIFORMS] float32.
     white: the value shown as white, of images of 16 bits a channel.
+    max_pixels: an image of more is not decoded.
 
   Returns:
     A square image for each crop, [S, S, 3] uint8.
@@ -47,6 +50,8 @@ def decode_crops(
 
   def from_jpeg() -> tuple[tf.Tensor, ...]:
     shape = tf.io.extract_jpeg_shape(encoded)
+    with _refused_beyond(max_pixels, shape[:2]):
+      shape = tf.identity(shape)
     orientation = orientation_of(encoded)
     size = upright_size(orientation, shape[0], shape[1])
     boxes = stored_boxes(boxes_of(crops, uniforms, *size), orientation, *size)
@@ -60,7 +65,7 @@ def decode_crops(
     return turn_upright(tf.switch_case(chosen, branches), orientation)
 
   def from_other() -> tuple[tf.Tensor, ...]:
-    whole = _decode_other(encoded, white)
+    whole = _decode_other(encoded, white, max_pixels)
     shape = tf.shape(whole)
     return _cut(whole, boxes_of(crops, uniforms, shape[0], shape[1]), crops)
 
@@ -70,43 +75,68 @@ def decode_crops(
   return images
 
 
-def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
+def decode_whole(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
   """All of an image, [] string → [H, W, 3] uint8; a JPEG lies as it is stored.
 
+  Not for graphs: what is wrong with an image is said in words.
+
   Raises:
-    ValueError, tf.errors.OpError: it cannot be decoded.
+    ValueError, tf.errors.OpError: it cannot be decoded, or has more pixels than
+      `max_pixels`.
   """
+  if tf.io.is_jpeg(encoded):
+    height, width, _ = tf.io.extract_jpeg_shape(encoded).numpy().tolist()
+    check_size(height, width, max_pixels)
+  elif encoded.numpy().startswith(PNG):
+    check_size(*png_size(encoded.numpy()), max_pixels)
   return tf.cond(
     tf.io.is_jpeg(encoded),
     lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-    lambda: _decode_other(encoded, ALL_BITS),
+    lambda: _decode_other(encoded, ALL_BITS, max_pixels),
   )
 
 
-def _decode_other(encoded: tf.Tensor, white: int) -> tf.Tensor:
+def _refused_beyond(
+  max_pixels: int, size: tf.Tensor
+) -> contextlib.AbstractContextManager:
+  """Nothing in it is done for an image of more pixels; `size` is [2] int32."""
+  pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+  # In a graph a number has to do: `decode_whole` says it in words.
+  return tf.control_dependencies([tf.debugging.Assert(pixels <= max_pixels, [pixels])])
+
+
+def _decode_other(encoded: tf.Tensor, white: int, max_pixels: int) -> tf.Tensor:
   def by_pillow() -> tf.Tensor:
     # TensorFlow has no TIFF, and takes a BMP's palette for greys.
-    read = functools.partial(_with_pillow, white=white)
+    read = functools.partial(_with_pillow, white=white, max_pixels=max_pixels)
     whole = tf.numpy_function(read, [encoded], tf.uint8)
     return tf.ensure_shape(whole, (None, None, 3))
 
   def from_png() -> tf.Tensor:
+    size = tf.io.decode_raw(
+      tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False
+    )
+    with _refused_beyond(max_pixels, size):
+      png = tf.identity(encoded)
     return tf.cond(
       is_deep_png(encoded),
-      lambda: to_uint8(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), white),
-      lambda: tf.io.decode_png(encoded, channels=3),
+      lambda: to_uint8(tf.io.decode_png(png, channels=3, dtype=tf.uint16), white),
+      lambda: tf.io.decode_png(png, channels=3),
     )
 
-  is_png = tf.strings.substr(encoded, 0, len(_PNG)) == _PNG
+  is_png = tf.strings.substr(encoded, 0, len(PNG)) == PNG
   return tf.cond(is_png, from_png, by_pillow)
 
 
-def _with_pillow(encoded: bytes | np.ndarray, white: int) -> np.ndarray:
+def _with_pillow(
+  encoded: bytes | np.ndarray, white: int, max_pixels: int
+) -> np.ndarray:
   """The first frame, upright, [H, W, 3] uint8."""
   if not isinstance(encoded, bytes):  # outside a graph TensorFlow wraps them
     encoded = encoded.item()
   try:
     with Image.open(io.BytesIO(encoded)) as image:
+      check_size(image.height, image.width, max_pixels)
       if image.mode.startswith("I;16"):
         deep = np.asarray(ImageOps.exif_transpose(image))[..., None]
         return np.broadcast_to(to_uint8(deep, white).numpy(), (*deep.shape[:2], 3))

@@ -8,9 +8,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from clim_jax.data.size import PNG, check_size, png_size
+
 ALL_BITS = 65535
 _SAMPLE = 32  # files
 _DEEP = (".png", ".tif", ".tiff")
+_BOMB = Image.DecompressionBombError
 
 
 def to_uint8(values: tf.Tensor, white: int) -> tf.Tensor:
@@ -19,7 +22,7 @@ def to_uint8(values: tf.Tensor, white: int) -> tf.Tensor:
   return tf.cast(tf.minimum(scaled, 255.0), tf.uint8)
 
 
-def white_of(paths: Sequence[str], asked: int) -> int:
+def white_of(paths: Sequence[str], asked: int, max_pixels: int) -> int:
   """The value that is white: as asked, or where 0 is, that of all bits.
 
   Raises:
@@ -30,7 +33,7 @@ def white_of(paths: Sequence[str], asked: int) -> int:
   if asked or not deep:
     return asked or ALL_BITS
   step = -(-len(deep) // _SAMPLE)
-  reached = max(map(_largest, deep[::step]))
+  reached = max(_largest(path, max_pixels) for path in deep[::step])
   likely = (1 << reached.bit_length()) - 1
   if reached and likely <= ALL_BITS // 4:
     raise ValueError(
@@ -46,16 +49,18 @@ def is_deep_png(encoded: tf.Tensor) -> tf.Tensor:
   return tf.strings.substr(encoded, 24, 1) == b"\x10"
 
 
-def _largest(path: str) -> int:
+def _largest(path: str, max_pixels: int) -> int:
   """The largest value of an image of 16 bits; 0 of any other, or none at all."""
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
       encoded = file.read()
-    if encoded[:4] == b"\x89PNG":
+    if encoded.startswith(PNG):
+      check_size(*png_size(encoded), max_pixels)
       if encoded[24] != 16:
         return 0
       return int(tf.io.decode_png(encoded, dtype=tf.uint16).numpy().max())
     with Image.open(io.BytesIO(encoded)) as image:
+      check_size(image.height, image.width, max_pixels)
       return int(np.asarray(image).max()) if image.mode.startswith("I;16") else 0
-  except (OSError, ValueError, IndexError, tf.errors.OpError):
+  except (OSError, ValueError, IndexError, _BOMB, tf.errors.OpError):
     return 0  # told when it is to be seen

@@ -14,6 +14,7 @@ from absl import logging
 
 from clim_jax.data.decode import decode_whole
 from clim_jax.data.depth import ALL_BITS
+from clim_jax.data.size import MOST_PIXELS
 from clim_jax.data.source import NOTHING_SAID, About, BadImageError
 
 NoTextError = UnicodeDecodeError  # instead of one of TensorFlow's that quotes a file
@@ -35,6 +36,7 @@ class EncodedSource:
   about: About = NOTHING_SAID
   class_names: tuple[str, ...] = ()  # none: classes have numbers only
   white: int = ALL_BITS  # the value shown as white, of images of 16 bits
+  max_pixels: int = MOST_PIXELS  # an image of more is bad
   on_bad_image: str = "raise"  # or "skip"
   # Images found bad, and those whose pixels are seen in their place.
   stand_ins: dict[int, int] = dataclasses.field(default_factory=dict)
@@ -120,7 +122,7 @@ class EncodedSource:
   def _fault(self, image: int) -> str | None:
     """Why an image cannot be decoded; None if it can."""
     try:
-      decode_whole(self.encoded(image))
+      decode_whole(self.encoded(image), self.max_pixels)
     except (ValueError, ReadError) as error:
       return fault_of(error)
     return None

@@ -16,10 +16,12 @@ _TRAIN_NAMES = ("train", "training")  # what this part is usually called, in low
 
 
 @as_os_errors()
-def all_of_folder(root: str, *, on_bad_image: str, white_level: int) -> EncodedSource:
+def all_of_folder(
+  root: str, *, on_bad_image: str, white_level: int, max_pixels: int
+) -> EncodedSource:
   """See `sources.folder_source`."""
   listing = folder.list_images(root)
-  source = _files(listing, white_level, on_bad_image)
+  source = _files(listing, white_level, max_pixels, on_bad_image)
   told = [fact for fact in folder.facts(root, listing) if "passed over" in fact]
   return said_of(source, facts=tuple(told))
 
@@ -34,6 +36,7 @@ def of_folder(
   wants_labels: bool,
   on_bad_image: str,
   white_level: int,
+  max_pixels: int,
 ) -> tuple[EncodedSource, EncodedSource | None]:
   """Training and test images of a folder; see `sources.load_source`."""
   given, root = root, folder.set_in(root, train_split, _TRAIN_NAMES)
@@ -49,7 +52,9 @@ def of_folder(
   if wants_labels:
     doubts = folder.warnings(listing, TEST_NAMES)
   train = said_of(
-    _files(listing, white_level, on_bad_image), facts=told, warnings=doubts
+    _files(listing, white_level, max_pixels, on_bad_image),
+    facts=told,
+    warnings=doubts,
   )
   test_part = folder.part_of(root, test_split, TEST_NAMES) if train_part else ""
   if not test_part or not wants_labels or listing.labels is None:
@@ -75,26 +80,35 @@ def of_folder(
   if test_part != test_split:
     facts += (f"test images are those of {test_root} (data.test_split)",)
   return train, said_of(
-    _files(found, white_level, on_bad_image), f"its own, {test_part}", facts, warnings
+    _files(found, white_level, max_pixels, on_bad_image),
+    f"its own, {test_part}",
+    facts,
+    warnings,
   )
 
 
 @as_os_errors()
 def of_tfds(
-  name: str, train_split: str, test_split: str, data_dir: str, *, on_bad_image: str
+  name: str,
+  train_split: str,
+  test_split: str,
+  data_dir: str,
+  *,
+  on_bad_image: str,
+  max_pixels: int,
 ) -> tuple[EncodedSource, EncodedSource | None]:
   """Training and test images of a TFDS build; see `sources.load_source`."""
 
   def split(expression: str) -> EncodedSource:
     source = EncodedSource(*tfds_source.open_split(name, expression, data_dir))
-    return dataclasses.replace(source, on_bad_image=on_bad_image)
+    return dataclasses.replace(source, on_bad_image=on_bad_image, max_pixels=max_pixels)
 
   test = said_of(split(test_split), f"its own, {test_split}") if test_split else None
   return split(train_split), test
 
 
 def _files(
-  listing: folder.Listing, white_level: int, on_bad_image: str
+  listing: folder.Listing, white_level: int, max_pixels: int, on_bad_image: str
 ) -> EncodedSource:
   table = tf.constant(listing.paths)  # once, not in the graph of each pipeline
   return EncodedSource(
@@ -104,6 +118,7 @@ def _files(
     load=tf.io.read_file,
     name=lambda image: listing.paths[image],
     class_names=tuple(listing.classes),
-    white=white_of(listing.paths, white_level),
+    white=white_of(listing.paths, white_level, max_pixels),
+    max_pixels=max_pixels,
     on_bad_image=on_bad_image,
   )

@@ -190,7 +190,9 @@ def _encoded_crops(
   def crop(strings: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
     out = {}
     for image, own in slots.items():
-      decode = _decoding(tuple(cuts[slot].crop for slot in own), source.white)
+      decode = _decoding(
+        tuple(cuts[slot].crop for slot in own), source.white, source.max_pixels
+      )
       numbers = tf.gather(uniforms, own)
       out |= zip(own, decode(source.load(strings[image]), numbers), strict=True)
     return tuple(out[slot] for slot in range(len(cuts)))
@@ -199,11 +201,13 @@ def _encoded_crops(
 
 
 @functools.cache
-def _decoding(crops: tuple[Crop, ...], white: int) -> Callable[..., tuple]:
+def _decoding(
+  crops: tuple[Crop, ...], white: int, max_pixels: int
+) -> Callable[..., tuple]:
   """`decode_crops` as one graph for all images and epochs: it takes long to make."""
 
   def decode(encoded: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    return decode_crops(encoded, crops, uniforms, white)
+    return decode_crops(encoded, crops, uniforms, white, max_pixels)
 
   string, numbers = tf.TensorSpec((), tf.string), (len(crops), UNIFORMS)
   signature = (string, tf.TensorSpec(numbers, tf.float32))

@@ -46,7 +46,7 @@ def look(source: Source, image: int) -> Sight:
     return seen._replace(format="array", mode="RGB", bytes_digest=seen.pixels_digest)
   try:
     encoded = source.encoded(image)
-    pixels = decode_whole(encoded).numpy()
+    pixels = decode_whole(encoded, source.max_pixels).numpy()
     content = encoded.numpy()
     form, mode = _kind(content)
   except (ValueError, OSError, ReadError) as error:

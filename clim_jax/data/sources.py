@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from clim_jax.data.arrays import TEST_NAMES, array_source, read_npz
 from clim_jax.data.exclusion import Exclusion, leave_out
+from clim_jax.data.size import MOST_PIXELS
 from clim_jax.data.source import NO_LABEL, ArraySource, Source, hold_out, said_of
 
 
@@ -23,6 +24,7 @@ def load_source(
   labels: str = "auto",
   on_bad_image: str = "raise",
   white_level: int = 0,
+  max_pixels: int = MOST_PIXELS,
   crops: str = "auto",
   exclude: Exclusion | None = None,
 ) -> tuple[Source, Source | None]:
@@ -43,6 +45,7 @@ def load_source(
     on_bad_image: "raise", or "skip": another image's pixels are seen in its place.
     white_level: folder: of images of 16 bits, the value shown as white; 0: all bits,
       and refused where a sample reaches far less.
+    max_pixels: an image of more is bad; not of arrays, which are in memory.
     crops: where those of arrays are cut, "auto", "device" or "host".
     exclude: images that are left out, before any are held out.
 
@@ -72,12 +75,18 @@ def load_source(
       wants_labels=labels != "none",
       on_bad_image=on_bad_image,
       white_level=white_level,
+      max_pixels=max_pixels,
     )
   elif kind == "tfds":
     from clim_jax.data import encoded_sources
 
     train, test = encoded_sources.of_tfds(
-      tfds_name, train_split, test_split, path, on_bad_image=on_bad_image
+      tfds_name,
+      train_split,
+      test_split,
+      path,
+      on_bad_image=on_bad_image,
+      max_pixels=max_pixels,
     )
   else:
     kinds = "digits, npz, folder, tfds"
@@ -108,6 +117,7 @@ def folder_source(
   *,
   on_bad_image: str = "raise",
   white_level: int = 0,
+  max_pixels: int = MOST_PIXELS,
   exclude: Exclusion | None = None,
 ) -> tuple[Source, list[str]]:
   """All images of a folder and of the folders in it, and their paths in the same order.
@@ -118,7 +128,7 @@ def folder_source(
   from clim_jax.data import encoded_sources
 
   source = encoded_sources.all_of_folder(
-    root, on_bad_image=on_bad_image, white_level=white_level
+    root, on_bad_image=on_bad_image, white_level=white_level, max_pixels=max_pixels
   )
   own = exclude is not None and exclude.root == root
   (source,) = leave_out(exclude, source, own=own)

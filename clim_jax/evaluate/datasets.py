@@ -104,6 +104,7 @@ def _open_set(text: str, data: ConfigDict) -> LabelledSet:
       test_fraction=_HELD_OUT,
       on_bad_image=data.on_bad_image,
       white_level=data.white_level,
+      max_pixels=data.max_pixels,
       exclude=exclusion_of(data) if kind == data.source else None,
       crops=data.crops,
     )

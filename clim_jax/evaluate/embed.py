@@ -60,6 +60,7 @@ def embed(
       folder,
       on_bad_image=config.data.on_bad_image,
       white_level=config.data.white_level,
+      max_pixels=config.data.max_pixels,
       exclude=exclusion_of(config.data, folder),
     )
   except (ValueError, OSError) as error:

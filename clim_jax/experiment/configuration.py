@@ -26,6 +26,7 @@ _FREE_SECTIONS = ("log", "checkpoint", "online", "evaluation", "report")
 _MAY_CHANGE = {
   "augment.implementation": "the same up to rounding",
   "data.crops": "the same crops up to rounding",
+  "data.max_pixels": "larger images are bad ones from here on",
   "data.on_bad_image": "bad images are met from here on as it says",
   "data.path": "the images were compared and are the same",
   "epochs": "the learning rate follows the longer schedule from here on, and may jump",

@@ -221,6 +221,7 @@ def open_data(config: ConfigDict) -> tuple[Source, Source | None]:
       labels=data.labels,
       on_bad_image=data.on_bad_image,
       white_level=data.white_level,
+      max_pixels=data.max_pixels,
       crops=data.crops,
     )
   except (ValueError, OSError) as error:

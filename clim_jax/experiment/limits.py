@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from clim_jax.augment.policy import Policy
+from clim_jax.data.size import MOST_PIXELS
 from clim_jax.experiment.configuration import ConfigError
 from clim_jax.method.mixture import MIXTURES
 from clim_jax.method.optim import OPTIMIZERS
@@ -74,6 +75,10 @@ _RANGES = {
   "online.iterations": _POSITIVE,
   "checkpoint.every_epochs": _POSITIVE,
   "data.white_level": _NOT_NEGATIVE,
+  "data.max_pixels": (
+    (lambda value: 1 <= value <= MOST_PIXELS),
+    f"in [1, {MOST_PIXELS}], which is Pillow's own bound",
+  ),
   "checkpoint.every_minutes": (
     (lambda value: value >= 0),
     "≥ 0; 0 saves by epochs alone",

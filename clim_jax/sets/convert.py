@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 
+from clim_jax.data.size import MOST_PIXELS
 from clim_jax.experiment.error import ConfigError
 from clim_jax.sets.arrow import open_arrow
 from clim_jax.sets.pack import Pack, PackError, Part
@@ -26,6 +27,7 @@ _EXTENSIONS = {
   "PPM": "ppm",
 }
 _KNOWN = "Hugging Face's save_to_disk, parquet, WebDataset's tar, a TFDS build"
+_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
 _NO_IMAGE = "?"  # counted so; no class is called so once it is safe
 # In a class's name all else is written as %XX, so that no two fall together.
 _PLAIN = " .-_,()&+'"
@@ -97,13 +99,13 @@ def _write(
 
 
 def _extension(image: bytes) -> str:
-  """As its bytes say; "" where Pillow knows no such format."""
+  """As its bytes say; "" if Pillow knows no such format, or pixels are too many."""
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
       with Image.open(io.BytesIO(image)) as opened:
         return _EXTENSIONS.get(opened.format, opened.format.lower())
-  except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+  except (*_UNREADABLE, Image.DecompressionBombError):
     return ""
 
 
@@ -131,7 +133,10 @@ def _tell(
     if classes and counts[""]:
       lines.append(f"{counts['']:,} of them without a label")
     if counts[_NO_IMAGE]:
-      lines.append(f"{counts[_NO_IMAGE]:,} records are no image and are left out")
+      lines.append(
+        f"{counts[_NO_IMAGE]:,} records are no image, or of more than {MOST_PIXELS:,} "
+        "pixels, and are left out"
+      )
     console.print("; ".join(lines), highlight=False, soft_wrap=True)
   console.print(f"labels: {pack.labels or 'none'}", highlight=False, soft_wrap=True)
   how = f"--config.data.source=folder --config.data.path={output}"

@@ -261,11 +261,13 @@ def test_of_several_builds_one_is_to_be_chosen(tmp_path):
 
 
 def test_a_record_that_is_no_image_is_left_out_and_said(tmp_path):
-  table = pyarrow.table({"image": [IMAGES[0], b"no image", None]})
+  bomb = bytearray(IMAGES[0])
+  bomb[16:24] = b"\x00\x01\x00\x00" * 2  # 65,536 × 65,536 pixels
+  table = pyarrow.table({"image": [IMAGES[0], b"no image", None, bytes(bomb)]})
   parquet.write_table(table, tmp_path / "a.parquet")
   told = converted(tmp_path / "a.parquet", tmp_path / "out")
   assert files(tmp_path / "out") == {"train/00000000.png": IMAGES[0]}
-  assert "2 records are no image" in told
+  assert "3 records are no image, or of more than 178,956,970 pixels" in told
   assert "labels: none" in told
 
 
