@@ -26,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import (
   ablation_data,
+  ablation_figure,
   ablation_grid,
   ablation_report,
   ablation_results,
@@ -35,6 +36,7 @@ from benchmarks.ablation_grid import Cell
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "ablation.jsonl"
 EVIDENCE = ROOT / "docs" / "evidence.md"
+FIGURE = ROOT / "docs" / "evidence.svg"
 README = ROOT / "README.md"
 
 
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_report(done: dict[str, dict]) -> None:
   EVIDENCE.write_text(ablation_report.evidence(done.values()))
+  ablation_figure.draw(done.values(), FIGURE)
   table = ablation_report.readme_table(done.values())
   README.write_text(ablation_report.put_table(README.read_text(), table))
 

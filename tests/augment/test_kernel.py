@@ -140,6 +140,7 @@ def test_augment_by_the_kernel_is_augment_by_operations(monkeypatch):
   assert (np.abs(results[0] - results[1]) > ROUNDING).mean() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ON_TPU, reason="a simulation for CPU")
 def test_on_a_simulated_tpu_nothing_is_read_before_it_is_written():
   images, draws = pictures(20, 4), drawn(4, MOCO)

@@ -12,6 +12,7 @@ from benchmarks import (
   ablation,
   ablation_arms,
   ablation_data,
+  ablation_figure,
   ablation_grid,
   ablation_report,
   ablation_statistics,
@@ -238,3 +239,6 @@ def test_evidence_and_the_readmes_table_are_those_of_the_results():
   assert ablation.EVIDENCE.read_text() == ablation_report.evidence(rows)
   page = ablation.README.read_text()
   assert page == ablation_report.put_table(page, ablation_report.readme_table(rows))
+  drawn = ablation_figure.labels_in(ablation.FIGURE.read_text())
+  assert drawn == ablation_figure.labels(rows)
+  assert drawn

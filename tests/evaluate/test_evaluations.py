@@ -262,20 +262,14 @@ def test_images_seen_in_place_of_bad_ones_have_their_own_labels(tmp_path):
   assert sorted(next(batches).labels) == [1, 3, 7]
 
 
-@pytest.mark.parametrize(
-  "protocols",
-  [("knn",), pytest.param(("knn", "linear"), marks=pytest.mark.slow)],
-  ids="-".join,
-)
-def test_two_processes_find_what_one_finds_bad_images_included(
-  protocols, workdir, tmp_path
-):
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds_bad_images_included(workdir, tmp_path):
   # One bad image for each process: rows 0 and 8 of the first batch of 16.
   datasets = (f"folder:{folder(tmp_path / 'set', bad=(0, 10))}",)
   keys = {
     "evaluation.datasets": datasets,
     "evaluation.references": (),
-    "evaluation.protocols": protocols,
+    "evaluation.protocols": ("knn", "linear"),
     "evaluation.name": "knn",
     "evaluation.linear.epochs": 1,
     "data.on_bad_image": "skip",

@@ -243,7 +243,6 @@ def test_symmetric_loss_is_the_mean_of_both_directions():
   ("symmetric", "sides"),
   [
     (False, (8,)),
-    (True, (8,)),
     pytest.param(True, (8, 6), marks=pytest.mark.slow),
   ],
 )

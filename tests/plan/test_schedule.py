@@ -46,6 +46,7 @@ def test_saves_are_counted_with_the_last_one(arrays, every, keep, minutes, saves
   assert (found.saves, found.saves_kept) == (saves, kept)
 
 
+@pytest.mark.slow
 def test_a_run_selects_and_steps_as_planned(arrays, tmp_path):
   config = small("base", arrays, selection__warmup_epochs=1)
   config.epochs, config.selection.refresh_epochs = 4, 2

@@ -52,6 +52,7 @@ def config(tmp_path):
   return config
 
 
+@pytest.mark.slow
 def test_moco_comes_in_is_judged_and_goes_out_to_transformers(config, images, tmp_path):
   out = tmp_path / "out"
   config.data.update(source="folder", path=str(images), test_split="val")
