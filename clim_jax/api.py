@@ -231,7 +231,7 @@ def export(run: PathLike, format: str, output: PathLike) -> epath.Path:
 
   Args:
     run: its folder.
-    format: torchvision, timm, transformers, detectron2 or onnx.
+    format: torchvision, timm, transformers, detectron2, onnx or hub-folder.
     output: the file or folder to write.
 
   Returns:

@@ -42,7 +42,7 @@ from clim_jax.pretrain.destinations.sender import check_installed
 from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
-from clim_jax.report import page
+from clim_jax.report import card, page
 from clim_jax.report.pictures import Sources
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.export import export
@@ -319,24 +319,35 @@ def _export(
   )
   if jax.process_index() != 0:
     return
+  is_for_hub = request.format == "hub-folder"
+  if is_for_hub and trained.step is None:
+    raise ConfigError(
+      "hub-folder writes a card of a run, and model.weights has none: give the "
+      "--workdir of a run, or another --format"
+    )
   model, views = trained.config.model, trained.config.views
   data, variables = trained.config.data, jax.device_get(trained.subject.variables)
+  network = Network(model.backbone, model.stem, model.width)
+  preprocessing = Preprocessing(
+    views.evaluation_side,
+    views.evaluation_fraction,
+    tuple(data.pixel_mean),
+    tuple(data.pixel_std),
+  )
   try:
     export(
       request.format,
       request.output,
       variables["params"],
       variables["batch_stats"],
-      Network(model.backbone, model.stem, model.width),
-      Preprocessing(
-        views.evaluation_side,
-        views.evaluation_fraction,
-        tuple(data.pixel_mean),
-        tuple(data.pixel_std),
-      ),
+      network,
+      preprocessing,
     )
   except WeightsError as error:
     raise ConfigError(str(error)) from error
+  if is_for_hub:
+    output = epath.Path(request.output)
+    card.write_card(workdir, output, network, preprocessing, trained.about())
   console.print(f"{trained.origin} exported to {request.output}", soft_wrap=True)
 
 

@@ -426,6 +426,18 @@ MUTATIONS = (
   ),
   # report: what a person looks at
   Mutation(
+    "report/card.py",
+    "return key not in _UNSAID and",
+    "return",
+    "report/test_card.py::test_where_a_persons_files_lie_is_not_published",
+  ),
+  Mutation(
+    "report/card.py",
+    'for name in ("step", "encoder")',
+    'for name in ("step",)',
+    "report/test_card.py::test_figures_of_other_weights_are_left_out",
+  ),
+  Mutation(
     "report/seen.py",
     "(drawn, len(plan.crops) + 1)",
     "(drawn, len(plan.crops))",

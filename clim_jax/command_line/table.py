@@ -49,7 +49,9 @@ FLAGS = {
   "input": Flag("FOLDER", "the images, or the packed set"),
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
   "runs": Flag("DIR,DIR", "the runs, the first of them to compare with"),
-  "format": Flag("NAME", "torchvision, timm, transformers, detectron2 or onnx"),
+  "format": Flag(
+    "NAME", "torchvision, timm, transformers, detectron2, onnx or hub-folder"
+  ),
   "target": Flag("tpu:TOPOLOGY", "plan for TPUs that are not here: tpu:v5e:2x4"),
   "price-per-hour": Flag("X", "of the machine; prices the run", flags.DEFINE_float),
   "quiet": Flag("", "say warnings and errors alone", flags.DEFINE_bool),

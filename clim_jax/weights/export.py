@@ -9,7 +9,14 @@ from etils import epath
 
 from clim_jax.weights.error import WeightsError
 from clim_jax.weights.fit import describe
-from clim_jax.weights.formats import detectron2, onnx, timm, torchvision, transformers
+from clim_jax.weights.formats import (
+  detectron2,
+  hub,
+  onnx,
+  timm,
+  torchvision,
+  transformers,
+)
 from clim_jax.weights.layout import Tree, to_torchvision
 from clim_jax.weights.spec import Network, Preprocessing, record
 
@@ -31,6 +38,7 @@ _FORMATS = {
     detectron2.write, (".pkl",), detectron2.check, detectron2.settings
   ),
   "onnx": _Format(onnx.write, (".onnx",)),
+  "hub-folder": _Format(hub.write, ()),
 }
 FORMATS = tuple(_FORMATS)
 
@@ -51,7 +59,7 @@ def export(
   Args:
     format_name: one of FORMATS.
     output: the file (torchvision: .safetensors or .pth; detectron2: .pkl; onnx:
-      .onnx) or folder (timm, transformers).
+      .onnx) or folder (timm, transformers, hub-folder).
     params: the encoder's, with a backbone.
     batch_stats: with the backbone's.
     network: what the trees are of.

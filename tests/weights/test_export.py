@@ -30,6 +30,7 @@ OUTPUTS = {
   "transformers": ("a", SMALL),
   "detectron2": ("a.pkl", NARROW50),
   "onnx": ("a.onnx", TINY),
+  "hub-folder": ("a", TINY),
 }
 
 
