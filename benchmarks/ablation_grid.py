@@ -177,6 +177,8 @@ def cells() -> Iterator[Cell]:
 def _cell(data: DataSet, arm: str, overrides: Overrides, seed: int) -> Cell:
   if arm in _WITH_SIDES:
     overrides = overrides | data.sides
+  if arm != "moco":  # whose cells judge untrained features and pixels for all arms
+    overrides = overrides | {"evaluation.references": ()}
   if arm == "moco_equal_time":
     overrides = overrides | data.equal_time
   swept = [f"{key}={overrides[key]}" for key in overrides if key in SWEEPS]
