@@ -30,7 +30,7 @@ from clim_jax.experiment.checkpoints import first_line
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError, Overrides
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import check_evaluation, with_groups
-from clim_jax.experiment.runs import Trained, open_trained
+from clim_jax.experiment.runs import Trained, open_run, open_trained
 from clim_jax.experiment.workdir import only_run
 from clim_jax.memory import keep_freed_memory
 from clim_jax.plan.forecast import CannotFit
@@ -150,6 +150,8 @@ def _pretrain(
   step = int(state.step)
   origin = str(workdir / "checkpoints" / str(step))
   trained = Trained(subject, config, step, origin, has_projection=True)
+  if config.evaluation.best:
+    trained = open_run(config, workdir, experiment.mesh, WHOLE_CONFIG)
   sets = evaluation_sets(config, (experiment.train, experiment.test))
   phases = Phases()
   with phases("evaluation"):

@@ -147,6 +147,8 @@ def get_config() -> ConfigDict:
   # And whenever so many minutes have passed since the last one; 0: never.
   checkpoint.every_minutes = 10.0
   checkpoint.keep = 2  # of those by epochs; the newest two stay anyhow
+  # online/knn_top1 | online/linear_top1: besides, the best by it stays; "": none does.
+  checkpoint.best = ""
 
   evaluation = config.evaluation = ConfigDict()
   # After pretraining and by --mode=evaluate; configs/evaluate/ has one file a protocol.
@@ -155,6 +157,7 @@ def get_config() -> ConfigDict:
   evaluation.name = ""  # of the file: evaluation-NAME.json; "": evaluation.json
   evaluation.checkpoint = ""  # a checkpoints folder; "": the workdir's own
   evaluation.step = -1  # -1: the newest
+  evaluation.best = False  # True: the best by checkpoint.best, in its place
   evaluation.encoder = "query"  # query | key
   evaluation.layer = "features"  # features (pooled backbone) | hidden | embedding
   evaluation.batch_size = 256  # images encoded at once; a refresh and embed too

@@ -164,8 +164,11 @@ def _await(
 
 def _doing(workdir: pathlib.Path, marks: pathlib.Path, began: float) -> str:
   """What the session does; a save goes on beside the steps until it has its name."""
+  now = (marks.read_text().split() or ["between"])[-1]
+  if now == "refresh":
+    return now
   for unnamed in (workdir / "checkpoints").glob("*tmp*"):
     with contextlib.suppress(FileNotFoundError):  # it has its name by now
       if unnamed.stat().st_mtime > began:  # not what an earlier hit has left
         return "checkpoint"
-  return (marks.read_text().split() or ["between"])[-1]
+  return now

@@ -7,8 +7,10 @@ evaluation, need not know them.
 import contextlib
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +28,8 @@ from clim_jax.experiment.error import ConfigError
 from clim_jax.method.state import TrainState, is_finite
 from clim_jax.selection.positives import Positives
 
+_NO_FIGURES: Mapping[str, float] = types.MappingProxyType({})
+
 
 class Checkpoint(NamedTuple):
   """What a run goes on from."""
@@ -34,15 +38,23 @@ class Checkpoint(NamedTuple):
   positives: Positives | None  # None before the first selection
 
 
+class Best(NamedTuple):
+  """The checkpoint that is kept by a figure, whatever comes after it."""
+
+  step: int
+  value: float  # of the figure
+
+
 @dataclasses.dataclass(frozen=True)
 class _Kept(PreservationPolicy):
-  """The newest two, one to step back to, and the newest of those that are planned.
+  """The newest two, one to step back to, the newest of those planned, and the best.
 
   Saves by minutes and by signals do not push out those by epochs.
   """
 
   keep: int
   every: int
+  best: str  # name of a figure
 
   def should_preserve(
     self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
@@ -50,7 +62,13 @@ class _Kept(PreservationPolicy):
     del context
     steps = [checkpoint.step for checkpoint in checkpoints]
     planned = [step for step in sorted(steps) if step % self.every == 0]
+    best = [
+      (checkpoint.metrics[self.best], checkpoint.step)
+      for checkpoint in checkpoints
+      if self.best in (checkpoint.metrics or {})
+    ]
     kept = {*sorted(steps)[-2:], *planned[-self.keep :]}
+    kept |= {step for _, step in sorted(best)[-1:]}
     return [step in kept for step in steps]
 
 
@@ -70,7 +88,12 @@ class Checkpoints:
   """The checkpoints of a run; saving goes on in the background."""
 
   def __init__(
-    self, path: epath.Path, *, keep: int | None = None, every: int = 1
+    self,
+    path: epath.Path,
+    *,
+    keep: int | None = None,
+    every: int = 1,
+    best: str = "",
   ) -> None:
     """Opens those of a folder.
 
@@ -79,6 +102,8 @@ class Checkpoints:
       keep: how many of the steps that `every` divides stay; the newest two stay
         anyhow. None: for reading, all stay.
       every: steps from one save that is planned to the next.
+      best: name of a figure that is the higher the better; the checkpoint with the
+        highest stays too. "": none does.
 
     Raises:
       ConfigError: orbax cannot open them.
@@ -88,8 +113,10 @@ class Checkpoints:
       path.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(
       create=keep is not None,
-      preservation_policy=None if keep is None else _Kept(keep, every),
+      preservation_policy=None if keep is None else _Kept(keep, every, best),
+      best_fn=(lambda figures: figures.get(best, -math.inf)) if best else None,
     )
+    self._best = best
     items = {name: ocp.StandardCheckpointHandler() for name in Checkpoint._fields}
     self._path = path
     self._faults = {} if keep is None else _unopenable(path)
@@ -109,15 +136,29 @@ class Checkpoints:
     self.wait()
     return self._manager.latest_step()
 
+  def best(self) -> Best | None:
+    """The one with the highest figure; None if none has it, or none was chosen."""
+    self.wait()
+    step = self._manager.best_step() if self._best else None
+    figures = {} if step is None else self._manager.metrics(step) or {}
+    return Best(step, figures[self._best]) if self._best in figures else None
+
   def wait(self) -> None:
     """Until the last save is on disk; raises SaveError if it cannot be."""
     with self._told():
       self._manager.wait_until_finished()
 
-  def save(self, step: int, checkpoint: Checkpoint) -> None:
+  def save(
+    self, step: int, checkpoint: Checkpoint, figures: Mapping[str, float] = _NO_FIGURES
+  ) -> None:
     """Saves in the background; a checkpoint appears whole or not at all.
 
     One of this step that is there already stays.
+
+    Args:
+      step: updates done.
+      checkpoint: what is there after them.
+      figures: of this state, by name; the one to find the best by may be among them.
 
     Raises:
       SaveError: this one, or the one before, cannot be written.
@@ -131,8 +172,13 @@ class Checkpoints:
       ids = np.append(positives.ids, np.int32(-1))
       table = positives._replace(ids=ids)._asdict()
       items["positives"] = ocp.args.StandardSave(table)
+    told = {name: figures[name] for name in {self._best} & figures.keys()}
     with self._told():
-      self._manager.save(step, args=ocp.args.Composite(**items))
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(**items),
+        metrics=told if self._best else None,  # orbax warns of none where it looks
+      )
 
   def restore_newest(self, like: TrainState) -> Restored | None:
     """The newest checkpoint that is good; None if there is none at all.
@@ -265,7 +311,17 @@ def _unopenable(path: epath.Path) -> dict[int, str]:
       metadata = json.loads((step / "_CHECKPOINT_METADATA").read_text())
       if not isinstance(metadata, dict):
         faults[int(step.name)] = "its metadata is no JSON object"
+    figures = step / "metrics" / "metrics"
+    if figures.exists() and not _is_json_object(figures):
+      faults[int(step.name)] = "its figures are no JSON object"
   return faults
+
+
+def _is_json_object(path: epath.Path) -> bool:
+  try:
+    return isinstance(json.loads(path.read_bytes()), dict)
+  except ValueError:
+    return False
 
 
 def _move_aside(path: epath.Path, steps: Iterable[int]) -> None:

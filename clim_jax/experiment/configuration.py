@@ -199,7 +199,8 @@ def restore_into(
   _fill(saved, config)
   if overrides.config_file:
     for section in _FREE_SECTIONS:
-      saved[section] = config[section]
+      if section != "checkpoint":  # what was kept, and by which figure, is a fact
+        saved[section] = config[section]
   for key in overrides.keys:
     *sections, name = key.split(".")
     if not (key.startswith("views.evaluation_") or sections[:1] in _MAY_DIFFER):

@@ -18,6 +18,7 @@ from clim_jax.selection.search.scoring import SCORINGS
 
 PROTOCOLS = ("knn", "linear_cached", "few_label", "linear", "finetune")
 DESTINATIONS = ("tensorboard", "wandb", "mlflow", "trackio")
+ONLINE_FIGURES = ("online/knn_top1", "online/linear_top1")
 _ARRAYS = ("digits", "npz")  # sources that lie in memory
 _POSITIVE = (lambda value: value > 0), "> 0"
 _NOT_NEGATIVE = (lambda value: value >= 0), "≥ 0"
@@ -39,6 +40,7 @@ _CHOICES = {
   "selection.scoring": SCORINGS,
   "mixture.kind": (*MIXTURES, "direct"),
   "optimizer.name": OPTIMIZERS,
+  "checkpoint.best": ("", *ONLINE_FIGURES),
   "log.destinations": DESTINATIONS,
 }
 _RANGES = {
@@ -147,6 +149,11 @@ def check_config(config: ConfigDict, *, devices: int) -> None:
       f"selection.probes {config.selection.probes} needs clusters, which rule "
       f"{config.selection.rule!r} does not make; set it to 0"
     )
+  if config.checkpoint.best and not config.online.every_epochs:
+    raise ConfigError(
+      f"checkpoint.best {config.checkpoint.best!r} is a figure of online probes: set "
+      "online.every_epochs to 1 or more"
+    )
   check_evaluation(config, devices=devices)
 
 
@@ -159,6 +166,11 @@ def check_evaluation(config: ConfigDict, *, devices: int) -> None:
   """Raises ConfigError for an evaluation that cannot work on this many devices."""
   _check_ranges(config, _EVALUATION_RANGES)
   evaluation = config.evaluation
+  if evaluation.best and evaluation.step >= 0:
+    raise ConfigError(
+      f"evaluation.best and evaluation.step {evaluation.step} name two checkpoints: "
+      "set one of them"
+    )
   sizes = {"batch_size": evaluation.batch_size}
   # A large pod that pretrains need not suit a probe that it does not run.
   for name in {"linear", "finetune"} & set(evaluation.protocols):
@@ -187,6 +199,12 @@ def check_against_data(config: ConfigDict, num_images: int) -> None:
       f"batch_size {config.batch_size} exceeds the {num_images} training images; "
       "lower it or bring more images"
     )
+  steps = num_images // config.batch_size
+  most = (2**31 - 1) // steps  # steps are counted in int32
+  for key in ("epochs", "optimizer.warmup_epochs"):
+    (epochs,) = _values(config, key)
+    if epochs > most:
+      raise ConfigError(f"{key} {epochs} of {steps} steps must be at most {most}")
   conditions = RULES[config.selection.rule]
   if "b" in conditions and config.selection.num_centers > num_images:
     raise ConfigError(

@@ -95,25 +95,41 @@ def open_run(
     raise ConfigError(
       f"there are no checkpoints in {path}; set evaluation.checkpoint=FOLDER"
     )
-  checkpoints = Checkpoints(path)
-  step = checkpoints.newest() if evaluation.step < 0 else evaluation.step
-  if step is None:
-    raise ConfigError(f"{path} holds no checkpoint yet")
-  try:
-    variables = checkpoints.restore_encoder(
-      step, evaluation.encoder, sharding.replicated(mesh)
-    )
-  except FileNotFoundError as error:
-    raise ConfigError(f"evaluation.step: {error}") from error
-  except Exception as error:  # whatever orbax and tensorstore make of damage
-    raise ConfigError(
-      f"the checkpoint {path / str(step)} cannot be read ({first_line(error)}); set "
-      "evaluation.step to another one, or pretrain on: the run steps back to a good one"
-    ) from error
-  finally:
-    checkpoints.close()
+  with Checkpoints(path, best=config.checkpoint.best) as checkpoints:
+    step = _asked_for(config, checkpoints, path)
+    try:
+      variables = checkpoints.restore_encoder(
+        step, evaluation.encoder, sharding.replicated(mesh)
+      )
+    except FileNotFoundError as error:
+      raise ConfigError(f"evaluation.step: {error}") from error
+    except Exception as error:  # whatever orbax and tensorstore make of damage
+      raise ConfigError(
+        f"the checkpoint {path / str(step)} cannot be read ({first_line(error)}); set "
+        "evaluation.step to another one, or pretrain on: the run steps back to a good "
+        "one"
+      ) from error
   subject = Subject(workdir.name, make_encoder(config, mesh, groups=1), variables)
   return Trained(subject, config, step, str(path / str(step)), has_projection=True)
+
+
+def _asked_for(config: ConfigDict, checkpoints: Checkpoints, path: epath.Path) -> int:
+  """The step that `config.evaluation` means; raises ConfigError if there is none."""
+  if config.evaluation.step >= 0:
+    return config.evaluation.step
+  if not config.evaluation.best:
+    step = checkpoints.newest()
+    if step is None:
+      raise ConfigError(f"{path} holds no checkpoint yet")
+    return step
+  best = checkpoints.best()
+  if best is None:
+    raise ConfigError(
+      f"evaluation.best: no checkpoint in {path} has a figure "
+      f"{config.checkpoint.best!r}; train with checkpoint.best=online/knn_top1, or "
+      "take the newest by evaluation.best=False"
+    )
+  return best.step
 
 
 def with_weights(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from etils import epath
 
+from clim_jax.experiment.checkpoints import Best
 from clim_jax.experiment.configuration import Change
 from clim_jax.experiment.error import ConfigError
 from clim_jax.whole import written_whole
@@ -50,8 +51,13 @@ def only_run(workdir: epath.Path) -> Iterator[None]:
     yield
 
 
-def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) -> None:
-  """Adds a line to history.jsonl: when a session begins, where, and what it changed."""
+def append_session(
+  workdir: epath.Path, step: int, changes: Sequence[Change], best: Best | None = None
+) -> None:
+  """Adds a line to history.jsonl: when a session begins, where, and what it changed.
+
+  `best` is the checkpoint that is best by then.
+  """
   path = workdir / "history.jsonl"
   past = path.read_bytes() if path.exists() else b""
   record = {
@@ -61,6 +67,7 @@ def append_session(workdir: epath.Path, step: int, changes: Sequence[Change]) ->
     "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
     "processes": jax.process_count(),
     "versions": versions(),
+    "best": None if best is None else best._asdict(),
     "changed": {change.key: [change.saved, change.given] for change in changes},
   }
   with written_whole(path) as beside:

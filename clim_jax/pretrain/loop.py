@@ -22,6 +22,7 @@ from clim_jax.method.objective import Metrics
 from clim_jax.method.state import TrainState, is_finite
 from clim_jax.pretrain.counted_step import CountedStep
 from clim_jax.pretrain.interruption import Interrupted, Interruption
+from clim_jax.pretrain.logs import Scalars
 from clim_jax.pretrain.progress import TrainProgress
 from clim_jax.pretrain.reports import Reports
 from clim_jax.selection.rank import rank_me
@@ -52,7 +53,8 @@ class Loop:
     self._lap: list[Metrics] = []  # of the steps since the last report
     self._online_probes = online_probes(experiment)
     if self._online_probes is None and self._config.online.every_epochs:
-      progress.note("no online probes: they need labels and test images")
+      so = ", and no best checkpoint by them" * bool(self._config.checkpoint.best)
+      progress.note(f"no online probes{so}: they need labels and test images")
 
   def run(self, now: Checkpoint, step: int) -> Checkpoint:
     total = self._experiment.total_steps
@@ -120,13 +122,16 @@ class Loop:
       if is_logged or last:
         pending, self._lap = (step, self._lap), []
       leaves = self._interruption.asked(step)
-      if not leaves:
-        self._probe(step, now.state)  # its figures are of this step's record
-      if self._is_saved(step, is_logged) or leaves:
+      # Figures of probes are of this step's record.
+      figures = {} if leaves else self._probe(step, now.state)
+      is_best = self._is_best(figures)
+      if self._is_saved(step, is_logged) or is_best or leaves:
         if pending is not None:
           self._report(*pending)
           pending = None
-        self._save(now, step)
+        self._save(now, step, figures)
+      if is_best:
+        self._reports.best(self._config.checkpoint.best, step)
       if leaves:
         self._leave(now, step)
     if pending is not None:
@@ -148,18 +153,29 @@ class Loop:
     # Clocks differ, and to ask process 0 takes time.
     return is_logged and bool(multihost_utils.broadcast_one_to_all(is_time))
 
-  def _save(self, now: Checkpoint, step: int) -> None:
+  def _is_best(self, figures: Scalars) -> bool:
+    """Whether the figure to keep the best by is above all before, in all processes."""
+    name = self._config.checkpoint.best if figures else ""
+    if not name:
+      return False
+    best = self._checkpoints.best()
+    is_best = best is None or figures[name] > best.value
+    if jax.process_count() == 1:
+      return is_best
+    return bool(multihost_utils.broadcast_one_to_all(is_best))
+
+  def _save(self, now: Checkpoint, step: int, figures: Scalars) -> None:
     """Saves what is there after `step`; raises if it is not finite."""
     self._reports.check_finite(step, self._lap)
     if not is_finite(now.state):
       raise self._reports.diverged(f"parameters are not finite after step {step}")
-    self._checkpoints.save(step, now)
+    self._checkpoints.save(step, now, figures)
     self._saved_at = time.monotonic()
 
   def _leave(self, now: Checkpoint, step: int) -> NoReturn:
     if not step:
       raise self._interruption.ended("before the first step: nothing is lost")
-    self._save(now, step)
+    self._save(now, step, {})
     self._checkpoints.wait()
     raise self._interruption.ended(
       f"saved after step {step} of {self._experiment.total_steps}; the same command "
@@ -174,15 +190,15 @@ class Loop:
     every = self._config.online.every_epochs * self._stream.steps_per_epoch
     return self._online_probes is not None and step % every == 0
 
-  def _probe(self, step: int, state: TrainState) -> None:
-    """Online probes if they are due."""
+  def _probe(self, step: int, state: TrainState) -> Scalars:
+    """Online probes if they are due; their figures by their names in the log."""
     if not self._is_probed(step):
-      return
+      return {}
     jax.block_until_ready(state)  # so that the probes are not billed for this step
     self._meter.pause()
     with self._reports.phases("probes"):
       figures = self._online_probes(state.query_params, state.query_stats)
-    self._reports.probes(step // self._stream.steps_per_epoch, figures)
+    return self._reports.probes(step // self._stream.steps_per_epoch, figures)
 
   def _update(
     self, state: TrainState, batch: Batch | UncutBatch, step: int

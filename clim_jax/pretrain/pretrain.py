@@ -53,15 +53,17 @@ def pretrain(
         workdir / "checkpoints",
         keep=config.checkpoint.keep,
         every=config.checkpoint.every_epochs * experiment.stream.steps_per_epoch,
+        best=config.checkpoint.best,
       )
     )
     extractor = FeatureExtractor(experiment, experiment.train)
     first_step, start = _start(experiment, checkpoints, console)
+    best = checkpoints.best()
     log = None
     multihost_utils.sync_global_devices("read")  # before process 0 writes
     if jax.process_index() == 0:
       images.save(experiment.train, workdir / images.FILE)
-      append_session(workdir, first_step, changes)
+      append_session(workdir, first_step, changes, best)
       configuration.save(config, workdir / "config.json")
       log = stack.enter_context(MetricLog(workdir, resume_step=first_step))
       log.send_to(
@@ -90,6 +92,11 @@ def pretrain(
     loop = Loop(experiment, checkpoints, reports, progress, extractor, interruption)
     state = loop.run(start, first_step).state
     progress.note(reports.phases.summary())
+    if best := checkpoints.best():
+      progress.note(
+        f"best by {config.checkpoint.best}: step {best.step}, {best.value:.1%}; "
+        "evaluation.best=True judges it"
+      )
     return state
 
 

@@ -122,8 +122,8 @@ class Reports:
         "ones, and may jump: that is no divergence"
       )
 
-  def probes(self, epoch: int, figures: Scalars) -> None:
-    """Figures of online probes; the next record has them."""
+  def probes(self, epoch: int, figures: Scalars) -> Scalars:
+    """Figures of online probes; the next record has them, by the names returned."""
     self._of_probes = {f"online/{k}": v for k, v in figures.items()}
     self._of_probes["online/epoch"] = epoch
     self._progress.latest("probe", f"kNN {figures['knn_top1']:.1%} at epoch {epoch}")
@@ -131,6 +131,11 @@ class Reports:
       f"online probes at epoch {epoch}: kNN {figures['knn_top1']:.1%}, linear "
       f"{figures['linear_top1']:.1%}; {figures['seconds']:.1f} s"
     )
+    return self._of_probes
+
+  def best(self, name: str, step: int) -> None:
+    """A checkpoint that stays until a better one comes."""
+    self._progress.note(f"step {step} is kept: the best so far by {name}")
 
   def check_finite(self, step: int, lap: list[Metrics]) -> None:
     """Raises FloatingPointError if a loss of the steps up to `step` is not finite."""

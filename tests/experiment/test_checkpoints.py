@@ -180,6 +180,49 @@ def test_saves_by_minutes_do_not_push_out_those_by_epochs(tmp_path):
   assert {int(path.name) for path in tmp_path.iterdir()} == {20, 30, 32, 34}
 
 
+def steps_in(folder):
+  return {int(path.name) for path in folder.iterdir()}
+
+
+@pytest.fixture
+def with_best(tmp_path):
+  """Steps 1 … 6, of which 2 is the best and 5 has no figure."""
+  folder = tmp_path / "checkpoints"
+  with Checkpoints(epath.Path(folder), keep=1, every=100, best="a") as checkpoints:
+    for step, value in enumerate((0.2, 0.9, 0.3, 0.8, None, 0.1), start=1):
+      figures = {} if value is None else {"a": value, "b": 7.0}
+      checkpoints.save(step, Checkpoint(tree(step), None), figures)
+      if step == 2:
+        assert checkpoints.best() == (2, 0.9)
+  return folder
+
+
+def test_the_best_stays_beside_the_newest_and_is_known_again(with_best):
+  assert steps_in(with_best) == {2, 5, 6}
+  with Checkpoints(epath.Path(with_best), keep=1, every=100, best="a") as again:
+    assert again.best() == (2, 0.9)
+    assert again.restore_newest(tree(0)).step == 6
+    again.save(7, Checkpoint(tree(7), None), {"a": 0.95})
+    again.save(8, Checkpoint(tree(8), None))
+    again.save(9, Checkpoint(tree(9), None), {"a": 0.9})
+    assert again.best() == (7, 0.95)
+  assert steps_in(with_best) == {7, 8, 9}
+
+
+def test_there_is_no_best_by_another_figure_or_by_none(with_best):
+  for name in ("", "b"):
+    with Checkpoints(epath.Path(with_best), best=name) as checkpoints:
+      assert checkpoints.best() is None
+
+
+def test_a_checkpoint_whose_figures_are_damaged_is_set_aside(with_best):
+  (with_best / "2/metrics/metrics").write_text('{"a": 0.')
+  with Checkpoints(epath.Path(with_best), keep=1, every=100, best="a") as checkpoints:
+    found = checkpoints.restore_newest(tree(0))
+    assert (found.step, found.faults) == (6, {2: "its figures are no JSON object"})
+    assert checkpoints.best() == (6, 0.1)
+
+
 def test_a_full_disk_is_told_with_the_step_to_go_on_from(saved, tmp_path, monkeypatch):
   folder = tmp_path / "checkpoints"
   shutil.copytree(saved, folder)

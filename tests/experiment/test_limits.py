@@ -95,6 +95,8 @@ def test_no_number_of_a_config_may_be_minus_seven(key, value):
     ("evaluation.crop_scale", (1.0, 0.5), "min ≤ max"),
     ("evaluation.scales", (1.0, 0.01), "at least 1 pixel"),
     ("online.every_epochs", -1, "≥ 0"),
+    ("checkpoint.best", "loss", "online/knn_top1, online/linear_top1"),
+    ("checkpoint.best", "online/knn_top1", "set online.every_epochs to 1 or more"),
     ("evaluation.batch_size", 12, "8 devices"),
     ("epochs", 0, "epochs 0 must be > 0"),
     ("checkpoint.keep", 0, "checkpoint.keep 0 must be ≥ 1; a large number"),
@@ -137,6 +139,16 @@ def test_a_value_that_the_data_rule_out_is_refused(key, value, message):
   set_key(config, key, value)
   with pytest.raises(ConfigError, match=message):
     limits.check_against_data(config, num_images=100)
+
+
+@pytest.mark.parametrize("key", ["epochs", "optimizer.warmup_epochs"])
+def test_more_steps_than_can_be_counted_are_refused(key):
+  config = changed(key, 2**31 - 1)
+  config.batch_size = 10
+  config.selection.rule = "none"
+  limits.check_against_data(config, num_images=15)
+  with pytest.raises(ConfigError, match=f"{key} 2147483647.* at most 214748364"):
+    limits.check_against_data(config, num_images=109)
 
 
 def test_centers_and_neighbours_do_not_matter_without_selection():

@@ -10,6 +10,7 @@ import pytest
 from etils import epath
 from small_run import ROOT
 
+from clim_jax.experiment.checkpoints import Best
 from clim_jax.experiment.configuration import Change
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.workdir import append_session, only_run
@@ -46,10 +47,11 @@ def test_a_second_run_is_refused_until_the_first_has_ended_or_crashed(tmp_path):
 
 def test_history_has_a_line_a_session_with_what_changed(tmp_path):
   append_session(epath.Path(tmp_path), 0, [])
-  append_session(epath.Path(tmp_path), 40, [Change("epochs", 2, 3)])
+  append_session(epath.Path(tmp_path), 40, [Change("epochs", 2, 3)], Best(20, 0.5))
   first, second = map(json.loads, (tmp_path / "history.jsonl").open())
   assert (first["step"], first["changed"]) == (0, {})
   assert (second["step"], second["changed"]) == (40, {"epochs": [2, 3]})
+  assert (first["best"], second["best"]) == (None, {"step": 20, "value": 0.5})
 
 
 def test_a_history_that_is_no_text_is_kept_and_added_to(tmp_path):

@@ -10,6 +10,7 @@ from small_run import IMAGES, ROOT, assert_same_checkpoint, logged, restored, ru
 
 from clim_jax import launch
 from clim_jax.evaluate.features import FeatureExtractor
+from clim_jax.evaluate.online import OnlineProbes
 from clim_jax.experiment import configuration
 from clim_jax.experiment.checkpoints import Checkpoints
 from clim_jax.experiment.configuration import ConfigError
@@ -248,6 +249,44 @@ def test_online_probes_are_logged_by_that_name_and_change_nothing(
   (row,) = json.loads((tmp_path / "evaluation.json").read_text())["results"]
   assert records[-1]["online/knn_top1"] == row["top1"]
   assert 0 <= records[-1]["online/linear_top1"] <= 1
+
+
+def test_the_best_by_a_figure_stays_and_can_be_judged(
+  arrays, held_out_arrays, tmp_path, monkeypatch, capsys
+):
+  figures = iter([0.2, 0.9, 0.3, 0.4, 0.5])
+  monkeypatch.setattr(
+    OnlineProbes,
+    "__call__",
+    lambda *_: {"knn_top1": next(figures), "linear_top1": 0.0, "seconds": 0.0},
+  )
+  config = small("base", arrays, selection__rule="none", online__every_epochs=1)
+  config.epochs = 4
+  config.data.test_path = str(held_out_arrays)
+  config.checkpoint.update(best="online/knn_top1", every_epochs=100)
+  config.evaluation.update(protocols=("knn",), references=(), best=True)
+  config.evaluation.knn.update(neighbours=(5,), temperatures=(0.1,))
+  run(config, tmp_path)
+  # The first was the best until the second came.
+  kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+  assert kept == {4, 8}
+  assert "best by online/knn_top1: step 4, 90.0%" in capsys.readouterr().out
+
+  def judged():
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    return [encoder["step"] for encoder in found["encoders"].values()]
+
+  assert judged() == [4]
+  config.evaluation.best = False
+  launch.run(config, "evaluate", tmp_path)
+  assert judged() == [8]
+  # Of another figure there is none; training goes on from the newest all the same.
+  config.checkpoint.best = "online/linear_top1"
+  config.epochs = 5
+  run(config, tmp_path)
+  assert "resuming from step 8" in capsys.readouterr().out
+  (*_, last) = map(json.loads, (tmp_path / "history.jsonl").open())
+  assert (last["step"], last["best"]) == (8, None)
 
 
 def test_a_diverged_loss_stops_the_run_and_says_what_to_do(
