@@ -87,7 +87,7 @@ DIGITS = DataSet(
 # On two cores, so with a small network; the rest is what a person's own images get.
 _SMALL_NETWORK = {
   "model.backbone": "resnet_small",
-  "model.width": 32,
+  "model.width": 32,  # on CIFAR-10 165 images/s of MoCo v2 on a core: 16 there
   "model.hidden_dim": 512,
   "log.destinations": (),
   "report.at_end": False,
@@ -101,6 +101,7 @@ CIFAR = DataSet(
     "data.path": "{data}/cifar10_part/train.npz",
     "data.test_path": "{data}/cifar10_part/test.npz",
     "model.stem": "cifar",
+    "model.width": 16,
     "views.sides": 32,
     "views.min_scales": 0.2,
     "views.max_scales": 1.0,
