@@ -76,6 +76,7 @@ class Request(NamedTuple):
   quiet: bool = False  # only warnings are said
   target: str = ""  # what is planned for, such as "tpu:v5e:2x4"; "": this machine
   price_per_hour: float | None = None  # of it
+  atlas: bool = False  # what is embedded, with what embedding-atlas shows
 
 
 _PLAIN = Request()
@@ -293,6 +294,7 @@ def _embed(
     lambda batches: track(
       batches, "embed", console=console, transient=True, disable=not console.is_terminal
     ),
+    atlas=request.atlas,
   )
   note = f", {left_out} that cannot be decoded are left out" if left_out else ""
   console.print(f"{written} images embedded{note}: {request.output}", soft_wrap=True)

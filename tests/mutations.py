@@ -376,6 +376,18 @@ MUTATIONS = (
   ),
   # evaluate, pretrain
   Mutation(
+    "evaluate/embedding_atlas.py",
+    "unit = normalise(features.copy())",
+    "unit = features",
+    "evaluate/test_embedding_atlas.py",
+  ),
+  Mutation(
+    "evaluate/embed.py",
+    "mesh, source, good, files, evaluation_crop",
+    "mesh, source, good[::-1], files, evaluation_crop",
+    "test_exchange.py::test_an_embedding_for_embedding_atlas_has_a_map_and_thumbnails_besides",
+  ),
+  Mutation(
     "evaluate/embed.py",
     "features, projections = np.split(rows[good], [width], axis=1)",
     "features, projections = np.split(rows[good[::-1]], [width], axis=1)",

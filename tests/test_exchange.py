@@ -14,7 +14,7 @@ from small_run import ROOT, run, shrink_evaluation, small
 
 from clim_jax import launch, sharding
 from clim_jax.experiment import configuration
-from clim_jax.experiment.configuration import ConfigError
+from clim_jax.experiment.configuration import ConfigError, Overrides
 from clim_jax.experiment.experiment import open_experiment
 from clim_jax.experiment.runs import open_run
 from clim_jax.launch import Request
@@ -80,6 +80,26 @@ def test_embedding_gives_features_projections_and_names(workdir, images, tmp_pat
     np.testing.assert_array_equal(np.stack(table[name].to_numpy()), found[name])
 
 
+def test_an_embedding_for_embedding_atlas_has_a_map_and_thumbnails_besides(
+  workdir, images, tmp_path
+):
+  (images / "c0" / "00.png").write_bytes(b"no image")
+  config = asked()
+  config.data.on_bad_image = "skip"
+  files = (str(images), str(tmp_path / "out.parquet"))
+  overrides = Overrides(False, ("data.on_bad_image",))
+  launch.run(config, "embed", workdir, Request(*files, "", overrides, atlas=True))
+  table = parquet.read_table(tmp_path / "out.parquet")
+  assert {"features", "x", "y", "neighbors", "image"} < set(table.column_names)
+  names = table["files"].to_pylist()
+  assert len(names) == 18
+  assert [row["path"] for row in table["image"].to_pylist()] == names
+  assert table["folder"].to_pylist() == [name.split("/")[0] for name in names]
+  near = np.array([row["ids"] for row in table["neighbors"].to_pylist()])
+  assert near.shape == (18, 17)
+  assert near.max() == 17
+
+
 def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
   workdir, images, tmp_path
 ):
@@ -102,6 +122,7 @@ def test_images_that_cannot_be_decoded_are_left_out_of_an_embedding(
   [
     ("embed", Request("nowhere", "out.npz"), "'nowhere' does not exist"),
     ("embed", Request("nowhere", "out.csv"), r"must end in \.npz or \.parquet"),
+    ("embed", Request("nowhere", "out.npz", atlas=True), r"must end in \.parquet"),
     ("export", Request(output="x", format="keras"), "'keras' is unknown"),
     ("export", Request(output="x", format="timm"), "Export torchvision or onnx"),
   ],

@@ -101,6 +101,7 @@ def _run(command: Command) -> None:
       bool(values["quiet"]),
       values["target"] or "",
       values["price-per-hour"],
+      bool(values["atlas"]),
     )
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except SaveError as error:

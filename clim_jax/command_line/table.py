@@ -34,7 +34,9 @@ MODES = {
   "report": Mode("make a page of a run, to look at in a browser"),
   "runs": Mode("list the runs below --workdir, by default runs/"),
   "compare": Mode("make a page of several runs", ("runs", "output")),
-  "embed": Mode("write the features of a folder of images", ("input", "output")),
+  "embed": Mode(
+    "write the features of a folder of images", ("input", "output"), ("atlas",)
+  ),
   "check": Mode("look through all images once, and list those to leave out"),
   "convert": Mode(
     "write a packed set as image files: Hugging Face, parquet, WebDataset, TFDS",
@@ -48,6 +50,9 @@ FLAGS = {
   "mode": Flag("MODE", "the mode, said as a flag"),
   "input": Flag("FOLDER", "the images, or the packed set"),
   "output": Flag("PATH", "a file or folder to write; of features .npz or .parquet"),
+  "atlas": Flag(
+    "", "with thumbnails and a map, for embedding-atlas to show", flags.DEFINE_bool
+  ),
   "runs": Flag("DIR,DIR", "the runs, the first of them to compare with"),
   "format": Flag(
     "NAME", "torchvision, timm, transformers, detectron2, onnx or hub-folder"

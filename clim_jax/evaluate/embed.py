@@ -11,6 +11,7 @@ from pyarrow import parquet
 from rich.console import Console
 
 from clim_jax.data.sources import folder_source
+from clim_jax.evaluate.embedding_atlas import check_count, image_columns, map_columns
 from clim_jax.evaluate.features import extract
 from clim_jax.experiment.cautions import tell_of
 from clim_jax.experiment.configuration import ConfigError
@@ -29,6 +30,8 @@ def embed(
   output: epath.Path,
   console: Console,
   track: Callable[[Iterable], Iterable],
+  *,
+  atlas: bool = False,
 ) -> tuple[int, int]:
   """Writes features, projections and file names, a row an image.
 
@@ -44,16 +47,20 @@ def embed(
       with columns of these names.
     console: told what is passed over.
     track: shows how far it is.
+    atlas: to a `.parquet` add what embedding-atlas shows: `x`, `y`, `neighbors`,
+      `image` and `folder`.
 
   Returns:
     How many images were written, and how many could not be decoded and are left out.
 
   Raises:
-    ConfigError: no images there, or another kind of output.
+    ConfigError: no images there, another kind of output, or too many for `atlas`.
     BadImageError: an image cannot be decoded and is not to be skipped.
   """
   if output.suffix not in SUFFIXES:
     raise ConfigError(f"--output {output} must end in {' or '.join(SUFFIXES)}")
+  if atlas and output.suffix != ".parquet":
+    raise ConfigError(f"--atlas makes a table: --output {output} must end in .parquet")
   config = trained.config
   try:
     source, paths = folder_source(
@@ -66,6 +73,8 @@ def embed(
   except (ValueError, OSError) as error:
     raise ConfigError(f"--input: {error}") from error
   tell_of(console, source)
+  if atlas:
+    check_count(source.num_images)
   rows = extract(
     mesh,
     trained.subject,
@@ -83,13 +92,21 @@ def embed(
   columns = {"features": features}
   if trained.has_projection:
     columns["projections"] = projections
+  shown = {}
+  if atlas:
+    shown = map_columns(features) | image_columns(
+      mesh, source, good, files, evaluation_crop(config), config.evaluation.batch_size
+    )
   if jax.process_index() == 0:
-    _write(output, files, columns)
+    _write(output, files, columns, shown)
   return len(good), len(source.stand_ins)
 
 
 def _write(
-  output: epath.Path, files: list[str], columns: dict[str, np.ndarray]
+  output: epath.Path,
+  files: list[str],
+  columns: dict[str, np.ndarray],
+  shown: dict[str, pyarrow.Array],
 ) -> None:
   output.parent.mkdir(parents=True, exist_ok=True)
   with written_whole(output) as beside, beside.open("wb") as file:
@@ -97,7 +114,7 @@ def _write(
       np.savez(file, files=np.array(files), **columns)
       return
     lists = {name: _lists(rows) for name, rows in columns.items()}
-    parquet.write_table(pyarrow.table({"files": files} | lists), file)
+    parquet.write_table(pyarrow.table({"files": files} | shown | lists), file)
 
 
 def _lists(rows: np.ndarray) -> pyarrow.FixedSizeListArray:
