@@ -152,7 +152,7 @@ def plan(
       found["seconds"]["total"], found["memory"]["peak"], found["fits"]
 
   Args:
-    data, out, config, labels, **overrides: as of `pretrain`.
+    data: this, `out`, `config`, `labels` and the keys are those of `pretrain`.
     target: TPUs that are not here, such as "tpu:v5e:2x4"; "": this machine.
     price_per_hour: of the machine, if the run is to be priced.
 

@@ -60,6 +60,12 @@ def test_every_page_can_be_reached_from_the_readme():
   assert set(PAGES) <= reached
 
 
+def test_every_page_of_docs_is_in_the_site():
+  listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+  docs = ROOT / "docs"
+  assert sorted(listed) == sorted(str(p.relative_to(docs)) for p in docs.rglob("*.md"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
   for target in links(page):
