@@ -11,43 +11,30 @@ import math
 
 from ml_collections import ConfigDict
 
-from clim_jax.configs import base
+from clim_jax.configs import imagenette
 
 _STEPS, _EPOCHS = 7_500, 100  # at least
 
 
 def get_config(num_images: int) -> ConfigDict:
   """For about so many images to train on."""
-  config = base.get_config()
+  config = imagenette.get_config()
   config.name = "own_images"
   config.batch_size = 64 if num_images < 10_000 else 128 if num_images < 40_000 else 256
   steps_per_epoch = max(num_images // config.batch_size, 1)
   config.epochs = max(_EPOCHS, math.ceil(_STEPS / steps_per_epoch))
 
-  config.data.source = "folder"
-  config.data.test_split = "val"
-
-  config.views.sides = (64, 48)
-  config.views.min_scales = (0.2, 0.15)
-  config.views.max_scales = (1.0, 0.75)
-  config.views.evaluation_side = 64
-
   config.augment.blur_probability = 0.0  # small crops are blurred enough
-
   config.model.stem = "imagenet"
 
   config.moco.temperature = 0.1
   # Fewer keys than images: else most of the queue is older keys of the same images.
   config.moco.queue_size = min(2 ** int(math.log2(max(num_images, 2) / 2)), 65536)
-  config.moco.momentum = 0.99
 
-  config.selection.num_neighbours = 20
   config.selection.num_centers = max(round(math.sqrt(num_images)), 2)
   config.selection.warmup_epochs = config.epochs // 5
   config.selection.refresh_epochs = max(config.epochs // 40, 1)
 
   config.optimizer.learning_rate = 0.06
   config.optimizer.weight_decay = 5e-4
-
-  config.evaluation.knn.neighbours = (20,)
   return config
