@@ -376,6 +376,12 @@ MUTATIONS = (
   ),
   # evaluate, pretrain
   Mutation(
+    "pretrain/gallery.py",
+    "record.kept[drawn, :columns",
+    "record.kept[: len(drawn), :columns",
+    "pretrain/test_gallery.py",
+  ),
+  Mutation(
     "evaluate/embedding_atlas.py",
     "unit = normalise(features.copy())",
     "unit = features",

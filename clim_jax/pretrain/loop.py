@@ -76,11 +76,11 @@ class Loop:
     """A selection; a signal in its midst saves the state, which selects anew."""
     try:
       with self._interruption.at_once(), self._reports.phases("selections"):
-        return self._select(now, epoch)
+        return self._select(now, step, epoch)
     except Interrupted:
       self._leave(now, step)
 
-  def _select(self, now: Checkpoint, epoch: int) -> Checkpoint:
+  def _select(self, now: Checkpoint, step: int, epoch: int) -> Checkpoint:
     """Selects positives by the momentum encoder's features of the whole set."""
     started = time.perf_counter()
     self._progress.selecting()
@@ -98,7 +98,7 @@ class Loop:
     )
     figures["seconds"] = time.perf_counter() - started
     self._reports.selection(epoch, figures, is_first=now.positives is None)
-    self._reports.keep(epoch, found)
+    self._reports.keep(step, epoch, found)
     return now._replace(positives=positives)
 
   def _train(self, now: Checkpoint, step: int, stop: int) -> Checkpoint:

@@ -9,6 +9,7 @@ import numpy as np
 from clim_jax.data.place import is_on_device
 from clim_jax.experiment.experiment import Experiment
 from clim_jax.method.objective import Metrics
+from clim_jax.pretrain import gallery
 from clim_jax.pretrain.counted_step import peak_flops
 from clim_jax.pretrain.learning import Learning
 from clim_jax.pretrain.logs import MetricLog, Scalars
@@ -92,11 +93,16 @@ class Reports:
       self._log.write(step, record | self._of_selection | self._of_probes)
     self._of_probes = {}
 
-  def keep(self, epoch: int, found: RowsOnHost) -> None:
-    """What a refresh found, to be looked at in a report."""
+  def keep(self, step: int, epoch: int, found: RowsOnHost) -> None:
+    """What a refresh after `step` updates found, to be looked at."""
+    record = make_record(epoch, found, num_images=self._experiment.train.num_images)
     if self._log is not None:
-      num_images = self._experiment.train.num_images
-      self._log.keep(make_record(epoch, found, num_images=num_images))
+      self._log.keep(record)
+    if not self._experiment.config.log.destinations:
+      return
+    picture = gallery.picture(self._experiment, record)  # by all processes together
+    if self._log is not None and picture is not None:
+      self._log.show(step, gallery.NAME, picture)
 
   def selection(self, epoch: int, figures: Scalars, *, is_first: bool) -> None:
     """Figures of a refresh, `seconds` among them; `is_first`: none before had any."""
