@@ -229,6 +229,30 @@ def test_errors_name_a_key_by_its_flag(message, said):
   assert keys.with_flags(message).startswith(start)
 
 
+def test_answers_to_a_save_that_has_failed_are_not_printed():
+  program = (
+    "import asyncio, sys\n"
+    "from clim_jax import command_line\n"
+    "sys.unraisablehook = command_line._but_late_answers\n"
+    "loop = asyncio.new_event_loop()\n"
+    "loop.close()\n"
+    "class Late:\n"
+    "  def __del__(self): loop.call_soon_threadsafe(print)\n"
+    "class Ours:\n"
+    "  def __del__(self): raise RuntimeError('ours')\n"
+    "Late(), Ours()\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", program],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert "RuntimeError: ours" in done.stderr
+  assert "loop" not in done.stderr
+
+
 @pytest.mark.parametrize(
   ("number", "file", "said"),
   [

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from logging import LogRecord
+from typing import Any
 
 from absl import logging
 from etils import epath
@@ -88,6 +89,7 @@ def _run(command: Command) -> None:
 
   logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
   logging.get_absl_logger().addFilter(_brief)
+  sys.unraisablehook = _but_late_answers
   values = command.flags
   try:
     if values["distributed"]:
@@ -141,6 +143,16 @@ def _brief(record: LogRecord) -> bool:
   """What fails in a library's thread is raised here too: without its traceback."""
   record.exc_info = None
   return True
+
+
+def _but_late_answers(error: Any) -> None:
+  """Prints an error of a thread, unless it is that nobody waits for a failed write.
+
+  Where a disk is full, tensorstore's threads answer to a save that has ended: through
+  this hook, with a traceback for each file. The failure itself is told.
+  """
+  if str(error.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(error)
 
 
 def _told(error: str, is_one_of_several: bool) -> str | None:
