@@ -121,7 +121,7 @@ def test_a_wrong_word_ends_the_process_with_an_error_before_jax_is_imported():
     ("configs/imagenette.py", "Write --config=imagenette"),
     ("imagenette", "Write --config=imagenette"),
     ("mine.py", "Write --config=mine.py"),
-    ("tests", "--config.data.path=tests"),
+    ("tests", "Write --config=own_images:NUM_IMAGES --config.data.path=tests"),
     ("epochs=5", "Write --config.epochs=5"),
     ("temperature=0.1", "Write --config.moco.temperature=0.1"),
     ("workdir=x", "Write --workdir=x"),

@@ -147,7 +147,7 @@ def _meant(word: str, arguments: Sequence[str]) -> str:
   if (path / "config.json").exists():
     return f"Write --workdir={word}"
   if path.is_dir():
-    return f"Write --config.data.source=folder --config.data.path={word}"
+    return f"Write --config=own_images:NUM_IMAGES --config.data.path={word}"
   return _nearest_mode(word)
 
 

@@ -57,7 +57,8 @@ def load_source(
   if kind == "digits":
     if path:
       raise ValueError(
-        "data.source=digits brings its own images; set data.source=folder, npz or tfds"
+        "data.source=digits brings its own images; set data.source=folder, npz or "
+        "tfds, or take --config=own_images:NUM_IMAGES for a folder"
       )
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)

@@ -231,7 +231,7 @@ def test_a_single_array_is_refused_with_the_command_that_mends_it(tmp_path):
 
 
 def test_digits_do_not_take_a_path_that_would_be_passed_over(tmp_path):
-  with pytest.raises(ValueError, match=r"set data.source=folder, npz or tfds"):
+  with pytest.raises(ValueError, match=r"set data.source=folder, npz or tfds, or take"):
     load("digits", path=str(tmp_path))
 
 
