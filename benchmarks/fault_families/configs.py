@@ -61,7 +61,7 @@ def configs(family: Family) -> None:
   """Reports a trial for each config."""
 
   @settings(
-    max_examples=family.sized(600, 60),
+    max_examples=family.sized(600, 30),
     derandomize=True,
     database=None,
     deadline=None,

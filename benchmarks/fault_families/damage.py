@@ -44,7 +44,7 @@ def damage(family: Family) -> None:
   usual = _begin(shutil.copytree(stopped, workdir))
   if (usual.step, usual.differs(saved)) != (_STOPPED, False):
     raise RuntimeError(f"without damage it begins at {usual.step}: {usual.said}")
-  for harm in HARMS[:: family.sized(1, 4)]:
+  for harm in HARMS[:: family.sized(1, 8)]:
     shutil.rmtree(workdir)
     shutil.copytree(stopped, workdir)
     harm.do(workdir)

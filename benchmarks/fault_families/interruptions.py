@@ -41,11 +41,11 @@ class Hit(NamedTuple):
 
 
 def kills(family: Family) -> None:
-  _campaign(family, signal.SIGKILL, KINDS, hits=family.sized(25, 4))
+  _campaign(family, signal.SIGKILL, KINDS, hits=family.sized(25, 2))
 
 
 def sigterm(family: Family) -> None:
-  _campaign(family, signal.SIGTERM, KINDS[:-1], hits=family.sized(10, 2))
+  _campaign(family, signal.SIGTERM, KINDS[:-1], hits=family.sized(10, 1))
 
 
 def _campaign(

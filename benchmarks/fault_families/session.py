@@ -32,6 +32,7 @@ OPTIONS = {
   "selection.refresh_epochs": 1,
   "checkpoint.every_epochs": 1,
   "log.every_steps": 1,
+  "report.at_end": False,
   "evaluation.protocols": "knn",
   "evaluation.references": "",
   "evaluation.knn.neighbours": 5,

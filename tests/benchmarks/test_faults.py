@@ -9,8 +9,10 @@ import pytest
 from benchmarks import faults
 from benchmarks.fault_families import __main__ as families
 from benchmarks.fault_families import session
+from benchmarks.fault_families.configs import configs
 from benchmarks.fault_families.family import Family
 from benchmarks.fault_families.harm import HARMS
+from benchmarks.fault_families.pictures import pictures
 
 
 def test_every_family_of_the_command_is_one_that_can_be_tried():
@@ -63,6 +65,15 @@ def test_a_trial_is_written_with_what_was_lost(tmp_path):
   assert one == {"trial": "one", "survived": True, "step": 3}
   assert two == {"trial": "two", "survived": False, "lost": "all of it"}
   assert family.sized(10, 1) == 1
+
+
+@pytest.mark.parametrize(("tried", "count"), [(pictures, 200), (configs, 8)])
+def test_a_few_strange_inputs_lose_nothing(tried, count, tmp_path, monkeypatch):
+  monkeypatch.setattr(Family, "sized", lambda *_: count)
+  tried(Family("few", tmp_path / "lines", tmp_path, quick=True))
+  trials = [json.loads(line) for line in (tmp_path / "lines").open()]
+  assert len(trials) == count
+  assert [trial for trial in trials if not trial["survived"]] == []
 
 
 @pytest.fixture
