@@ -24,7 +24,7 @@ NAMES = {
   "moco_equal_time": "MoCo v2 for CLIM's time",
 }
 _PROTOCOLS = {"knn": "kNN", "linear_cached": "linear", "few_label": "linear"}
-_BASES = ("moco", "knn")
+_BASES = ("moco", "knn", "random")
 _HEAD = """# Evidence: does center-wise selection help, and why
 
 {answer}
@@ -49,8 +49,10 @@ def evidence(rows: Iterable[dict]) -> str:
     swept = [row for row in of_data if _swept(row)]
     arms = _by_arm(row for row in of_data if not _swept(row))
     if arms:
-      parts += [f"## {data.name}\n", _accuracies(arms)]
-      parts += [_differences(arms, base) for base in _BASES if base in arms]
+      parts.append(f"## {data.name}\n")
+      for figures in _figures_by_side(arms):
+        parts.append(_accuracies(arms, figures))
+        parts += [_differences(arms, base, figures) for base in _BASES if base in arms]
       parts.append(_mechanism(arms))
     if swept:
       parts += [f"## Sweeps on {data.name}\n", _sweeps(swept, arms["center_wise"])]
@@ -59,12 +61,14 @@ def evidence(rows: Iterable[dict]) -> str:
 
 
 def answer(rows: Sequence[dict]) -> str:
-  """Three sentences of what the intervals say."""
+  """A sentence a question, of what the intervals say."""
   found = []
   for arm, base, what in (
     ("center_wise", "moco", "CLIM against MoCo v2"),
     ("center_wise", "knn", "the center rule against kNN + CutMix"),
     ("full", "moco", "the full method, with several sides, against MoCo v2"),
+    ("random", "moco", "the mixture alone, random positives against MoCo v2"),
+    ("center_wise", "random", "the choice of positives, CLIM against random ones"),
   ):
     of_data = []
     for data in ablation_grid.DATA_SETS:
@@ -175,12 +179,13 @@ def _mean(values: Iterable[float], *, seeds: bool = True) -> str:
   return f"{text} ({mean.seeds})" if seeds else text
 
 
-def _figures(arms: dict[str, list[dict]]) -> list[Figure]:
-  return list(ablation_statistics.top1(next(iter(arms.values()))))
+def _figures_by_side(arms: dict[str, list[dict]]) -> list[list[Figure]]:
+  figures = list(ablation_statistics.top1(next(iter(arms.values()))))
+  sides = sorted({side for *_, side in figures})
+  return [[figure for figure in figures if figure[-1] == side] for side in sides]
 
 
-def _accuracies(arms: dict[str, list[dict]]) -> str:
-  figures = _figures(arms)
+def _accuracies(arms: dict[str, list[dict]], figures: Sequence[Figure]) -> str:
   lines = []
   for arm, rows in arms.items():
     found = ablation_statistics.top1(rows)
@@ -190,15 +195,18 @@ def _accuracies(arms: dict[str, list[dict]]) -> str:
     if found:
       cells = (_mean(found[figure].values()) for figure in figures)
       lines.append([encoder.replace("_", " "), *cells])
-  return _table(["", *map(_title, figures)], lines)
+  return _table([f"{figures[0][-1]} px", *map(_title, figures)], lines)
 
 
-def _differences(arms: dict[str, list[dict]], base: str) -> str:
-  figures, lines = _figures(arms), []
+def _differences(
+  arms: dict[str, list[dict]], base: str, figures: Sequence[Figure]
+) -> str:
+  lines = []
   for arm, rows in arms.items():
     pairs = _pairs(rows, arms[base])
     if arm != base and pairs:
-      told = [f"{p.mean:+.1f} [{p.low:+.1f}, {p.high:+.1f}]" for p in pairs.values()]
+      of_side = [pairs[figure] for figure in figures]
+      told = [f"{p.mean:+.1f} [{p.low:+.1f}, {p.high:+.1f}]" for p in of_side]
       lines.append([NAMES[arm], *told])
   if not lines:
     return ""
