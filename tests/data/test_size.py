@@ -46,7 +46,14 @@ def test_the_most_is_what_pillow_allows():
   assert MOST_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# One of each way to decode; the others at night.
+@pytest.mark.parametrize(
+  "kind",
+  [
+    k if k in ("JPEG", "PNG", "WEBP") else pytest.param(k, marks=pytest.mark.slow)
+    for k in KINDS
+  ],
+)
 def test_an_image_of_as_many_pixels_is_read_and_of_one_more_refused(kind):
   bytes_ = encoded(picture(), kind)
   assert in_graph(bytes_, PIXELS)[0].shape == (8, 8, 3)

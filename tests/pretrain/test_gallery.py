@@ -71,6 +71,7 @@ def test_a_rule_without_neighbours_has_no_picture():
   assert gallery.picture(experiment(8), record(empty, empty.astype(bool))) is None
 
 
+@pytest.mark.slow
 def test_a_run_shows_one_with_every_selection_and_trains_the_same(
   center_wise, tmp_path, monkeypatch
 ):

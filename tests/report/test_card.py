@@ -99,6 +99,7 @@ def test_figures_of_other_weights_are_left_out(clim_run, tmp_path):
   assert "model-index" not in text
 
 
+@pytest.mark.slow
 def test_transformers_loads_the_folder_as_its_card_says(arrays, tmp_path, monkeypatch):
   config = small("base", arrays, selection__rule="none", model__stem="imagenet")
   run(config, tmp_path / "run")
