@@ -1,6 +1,7 @@
 """Features and weights that leave a run, and weights that enter one."""
 
 import functools
+import io
 import json
 import shutil
 
@@ -95,6 +96,13 @@ def test_an_embedding_for_embedding_atlas_has_a_map_and_thumbnails_besides(
   assert len(names) == 18
   assert [row["path"] for row in table["image"].to_pylist()] == names
   assert table["folder"].to_pylist() == [name.split("/")[0] for name in names]
+  thumbnails = [io.BytesIO(row["bytes"]) for row in table["image"].to_pylist()]
+  shown, own = (
+    np.stack([np.asarray(Image.open(file), np.float32) for file in files])
+    for files in (thumbnails, [images / name for name in names])
+  )
+  apart = ((shown[:, None] - own[None]) ** 2).mean(axis=(2, 3, 4))  # JPEG is not exact
+  np.testing.assert_array_equal(apart.argmin(axis=1), np.arange(18))
   near = np.array([row["ids"] for row in table["neighbors"].to_pylist()])
   assert near.shape == (18, 17)
   assert near.max() == 17

@@ -33,6 +33,7 @@ def test_two_processes_see_select_and_learn_what_one_does(arrays, tmp_path):
     # Other images would change a loss wholly; other orders of sums its last digits.
     assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
     assert a.get("selection/mean_positives") == b.get("selection/mean_positives")
+  assert len(list(together.glob("events.out.*"))) == 1  # by process 0 alone
   tables = [restored(config(arrays), path).positives for path in (together, alone)]
   for a, b in zip(*tables, strict=True):
     np.testing.assert_array_equal(a, b)

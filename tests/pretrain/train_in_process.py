@@ -19,6 +19,7 @@ def config(path):
   """Three epochs of two steps, with a selection before the second."""
   config = small("base", path)
   config.epochs = 3
+  config.log.destinations = ("tensorboard",)  # with pictures that all processes make
   return config
 
 
