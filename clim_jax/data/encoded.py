@@ -7,6 +7,7 @@ import functools
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +41,10 @@ class EncodedSource:
   on_bad_image: str = "raise"  # or "skip"
   # Images found bad, and those whose pixels are seen in their place.
   stand_ins: dict[int, int] = dataclasses.field(default_factory=dict)
+  # Of `pipeline`, by what they cut: made once and used again.
+  idle_pipelines: dict[Any, list[Any]] = dataclasses.field(
+    default_factory=dict, init=False, repr=False, compare=False
+  )
 
   def subset(self, ids: np.ndarray) -> "EncodedSource":
     labels = functools.cache(

@@ -5,6 +5,7 @@ at a time, then each is decoded once for all its crops, in parallel.
 """
 
 import collections
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -95,20 +96,52 @@ def _crop_batches(
 ) -> Iterator[tuple[np.ndarray, ...]]:
   """A batch of each cut for every element; goes on with stand-ins for bad images."""
   queue = Replay(elements)
-  while True:
-    batches = _dataset(source, queue.hand_out, cuts, batch_size).as_numpy_iterator()
-    try:
-      for batch in batches:
-        queue.done()
-        yield batch
-      return
-    except (ReadError, NoTextError):
-      # Nothing is under way if it was the ids themselves that could not be had.
-      under_way = queue.take_back()
-      if not under_way or isinstance(source, ArraySource):
-        raise
-      if not source.replace_bad(under_way[0].ids):
-        raise
+  with _pipeline(source, tuple(cuts), batch_size) as pipeline:
+    while True:
+      try:
+        for batch in pipeline.run(queue.hand_out):
+          queue.done()
+          yield batch
+        return
+      except (ReadError, NoTextError):
+        # Nothing is under way if it was the ids themselves that could not be had.
+        under_way = queue.take_back()
+        if not under_way or isinstance(source, ArraySource):
+          raise
+        if not source.replace_bad(under_way[0].ids):
+          raise
+
+
+class _Pipeline:
+  """Batches of the same crops, of one run of elements after another."""
+
+  def __init__(self, source: Source, cuts: Sequence[Cut], batch_size: int) -> None:
+    # What it is called for is looked up at the beginning of each run.
+    self._dataset = _dataset(source, lambda: self._elements(), cuts, batch_size)
+
+  def run(self, elements: Callable[[], Iterator[Element]]) -> Iterator[tuple]:
+    """One run at a time: a new one begins where the one before is given up."""
+    self._elements = elements
+    return self._dataset.as_numpy_iterator()
+
+
+@contextlib.contextmanager
+def _pipeline(
+  source: Source, cuts: tuple[Cut, ...], batch_size: int
+) -> Iterator[_Pipeline]:
+  """Of files one that is idle, if there is one.
+
+  To make one takes time, and leaves memory behind that TensorFlow does not give back.
+  """
+  if isinstance(source, ArraySource):  # whose pipelines hold all of them
+    yield _Pipeline(source, cuts, batch_size)
+    return
+  idle = source.idle_pipelines.setdefault((cuts, batch_size), [])
+  pipeline = idle.pop() if idle else _Pipeline(source, cuts, batch_size)
+  try:
+    yield pipeline
+  finally:
+    idle.append(pipeline)
 
 
 def _dataset(

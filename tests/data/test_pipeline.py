@@ -241,3 +241,27 @@ def test_skipping_ends_where_no_image_is_good(tmp_path):
   ids = np.arange(6).reshape(3, 2)
   with pytest.raises(BadImageError, match="no image can be decoded"):
     list(images.host_batches(source, ids, CenterCrop(4, 1.0), slice(0, 2)))
+
+
+def test_a_pipeline_of_files_is_made_once_and_never_shared(tmp_path, monkeypatch):
+  source = folder_of(tmp_path, random_pictures())
+  made, make = [], pipeline._dataset
+  monkeypatch.setattr(
+    pipeline, "_dataset", lambda *given: made.append(1) or make(*given)
+  )
+
+  def crops(ids):
+    return images.host_batches(source, ids, CenterCrop(4, 1.0), slice(0, 4))
+
+  ids = np.arange(IMAGES).reshape(5, 4)
+  expected = list(crops(ids))
+  np.testing.assert_array_equal(list(crops(ids[::-1])), expected[::-1])
+  next(crops(ids))  # and given up
+  assert len(made) == 1
+  # Two at a time have one each.
+  for there, back, a, b in zip(
+    crops(ids), crops(ids[::-1]), expected, expected[::-1], strict=True
+  ):
+    np.testing.assert_array_equal(there, a)
+    np.testing.assert_array_equal(back, b)
+  assert len(made) == 2
