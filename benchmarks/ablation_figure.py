@@ -22,10 +22,11 @@ def draw(rows: Iterable[dict], path: pathlib.Path) -> None:
   """An SVG, its texts as text."""
   arms = ablation_report.digits_less_moco(rows)
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(9, 0.9 + 0.3 * len(arms)), layout="constrained")
+    figure = Figure(figsize=(9, 1.1 + 0.3 * len(arms)), layout="constrained")
     for axes, key in zip(figure.subplots(1, 2, sharey=True), _SHOWN, strict=True):
       _panel(axes, {arm: pairs[key] for arm, pairs in arms.items()})
-      axes.set_title(f"{_SHOWN[key]}: points of top-1 above MoCo v2")
+      axes.set_title(_SHOWN[key])
+      axes.set_xlabel("points of top-1 above MoCo v2")
     figure.savefig(path, metadata={"Date": None})
 
 
