@@ -24,7 +24,7 @@ NAMES = {
   "moco_equal_time": "MoCo v2 for CLIM's time",
 }
 _PROTOCOLS = {"knn": "kNN", "linear_cached": "linear", "few_label": "linear"}
-_BASES = ("moco", "knn", "random")
+_BASES = ("moco", "center_wise", "knn", "random")
 _HEAD = """# Evidence: does center-wise selection help, and why
 
 {answer}
