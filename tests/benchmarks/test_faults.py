@@ -25,6 +25,14 @@ def test_a_family_that_is_none_is_refused_with_those_there_are(capsys):
   assert "no family fire; there are kills, sigterm" in capsys.readouterr().err
 
 
+def test_a_quick_call_leaves_the_kept_results_alone():
+  whole, quick = faults.parse([]), faults.parse(["--quick"])
+  assert whole.families == list(faults.FAMILIES)
+  assert set(whole.families) - set(quick.families) == {"hosts", "host_lost"}
+  assert quick.out != whole.out
+  assert whole.out.parts[-2:] == ("results", "faults")
+
+
 def run_with(program, monkeypatch, tmp_path, limit_scale=1.0):
   """The line of a family whose process is a program of Python."""
   lines = tmp_path / "kills.jsonl"
