@@ -6,8 +6,8 @@
 
 Each family is a process of its own with a time limit of its own. Its trials are JSON
 lines in results/faults/FAMILY.jsonl (--out for another folder; those of --quick lie in
-runs/faults), and what it said lies beside them. A line a family is printed: tried, survived, lost. docs/reliability.md says
-what is promised and which family shows it.
+runs/faults), and what it said lies beside them. A line a family is printed: tried,
+survived, lost. docs/reliability.md says what is promised and which family shows it.
 """
 
 import argparse
