@@ -59,7 +59,8 @@ def load(name: str) -> ConfigDict:
   Raises:
     ConfigError: there is none, or its keys are not those of base.
   """
-  name, *numbers = name.split(":")
+  is_path = pathlib.Path(name).expanduser().is_file()  # which may have a colon in it
+  name, *numbers = [name] if is_path else name.split(":")
   path = _find(name)
   spec = importlib.util.spec_from_file_location("clim_config", path)
   module = importlib.util.module_from_spec(spec)
@@ -74,8 +75,12 @@ def load(name: str) -> ConfigDict:
 
 
 def _numbers(name: str, function: Callable[..., Any], given: list[str]) -> list[int]:
-  """What a config's function is called with: as many whole numbers as it wants."""
-  wanted = [word.upper() for word in inspect.signature(function).parameters]
+  """What a config's function is called with: a whole number for each parameter.
+
+  A function of one's own may have others that need none, for they have a default.
+  """
+  parameters = inspect.signature(function).parameters.values()
+  wanted = [p.name.upper() for p in parameters if p.default is p.empty]
   if len(given) != len(wanted) or not all(text.isdecimal() for text in given):
     form = ":".join([name, *wanted])
     raise ConfigError(f"--config={':'.join([name, *given])} should be --config={form}")

@@ -201,6 +201,14 @@ def load_own(folder, line):
   return configuration.load(str(path))
 
 
+def test_a_file_of_ones_own_may_have_defaults_and_a_colon_in_its_path(tmp_path):
+  path = tmp_path / "16:30" / "mine.py"
+  path.parent.mkdir()
+  text = OWN.format("config.epochs = 3 if short else 30")
+  path.write_text(text.replace("get_config():", "get_config(short=True):", 1))
+  assert configuration.load(str(path)).epochs == 3
+
+
 def test_a_file_anywhere_can_build_on_base(tmp_path):
   config = load_own(tmp_path, "config.epochs, config.views.sides = 3, (48, 32)")
   assert (config.epochs, config.views.sides) == (3, (48, 32))
