@@ -57,10 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
   if options.list:
     print(listing(wanted, done))
     return
-  if options.raw:
-    ablation_data.prepare(options.raw, options.work / "data")
+  ablation_data.prepare(options.raw, options.work / "data")
   todo = [cell for cell in wanted if cell.name not in done]
-  todo = [cell for cell in todo if options.raw or "{data}" not in str(cell.data)]
+  todo = [cell for cell in todo if options.raw or not cell.data.raw]
   options.work.mkdir(parents=True, exist_ok=True)
   with (options.work / "lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one grid a folder

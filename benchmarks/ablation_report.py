@@ -19,6 +19,7 @@ NAMES = {
   "direct": "center-wise, no mixture",
   "mixup": "center-wise, Mixup",
   "mixed_only": "center-wise, mixed loss only",
+  "full_mixed_only": "CLIM, several sides, mixed loss only",
   "nnclr": "nearest key in the queue (NNCLR)",
   "centred": "center-wise, features centred",
   "moco_equal_time": "MoCo v2 for CLIM's time",

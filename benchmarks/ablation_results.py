@@ -59,6 +59,7 @@ def row(
     "version": __version__,
     "commit": commit,
     "devices": _devices(log),
+    "hardware": _hardware(workdir),
     "seconds": round(seconds, 1),
     "resumed": resumed,
     "steps": log[-1]["step"],
@@ -107,6 +108,11 @@ def _devices(log: list[dict]) -> int | None:
   last = log[-1]
   whole, share = last.get("images_per_second"), last.get("images_per_second_per_device")
   return round(whole / share) if whole and share else None
+
+
+def _hardware(workdir: pathlib.Path) -> str:
+  """Of its last session, such as "1 × cpu"."""
+  return json.loads((workdir / "history.jsonl").read_text().splitlines()[-1])["devices"]
 
 
 def commit() -> str:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_digits
 
 from benchmarks import (
   ablation,
@@ -66,6 +67,10 @@ def finish(workdir, step=4):
   result = {"dataset": "digits", "protocol": "knn", "labels": "all", "side": 16}
   result |= {"encoder": workdir.name, "top1": 0.9, "std": None}
   (workdir / "evaluation.json").write_text(json.dumps({"results": [result]}))
+  sessions = [{"devices": "1 × another"}, {"devices": "2 × cpu"}]
+  (workdir / "history.jsonl").write_text(
+    "".join(json.dumps(x) + "\n" for x in sessions)
+  )
 
 
 def run_all(tmp_path, run, cells=DIGITS[:3], **options):
@@ -86,6 +91,7 @@ def test_a_finished_cell_has_a_line_with_its_figures_and_no_folder(tmp_path):
   assert list(rows) == [cell.name for cell in DIGITS[:3]]
   row = rows[DIGITS[1].name]
   assert (row["seed"], row["steps"], row["devices"]) == (1, 4, 2)
+  assert row["hardware"] == "2 × cpu"
   assert row["seconds_selection"] == 2.0  # two lines of one refresh
   assert row["evaluation"][0]["encoder"] == "run"
   assert not (tmp_path / DIGITS[0].name.replace("/", "_")).exists()
@@ -140,6 +146,20 @@ def test_the_list_says_what_is_done_and_what_is_left():
 def test_the_first_of_each_class_are_taken():
   labels = np.array([1, 0, 1, 1, 0, 0])
   np.testing.assert_array_equal(ablation_data.first_of_each(labels, 2), [0, 1, 2, 4])
+
+
+def test_defaults_are_chosen_on_none_of_the_images_that_test(tmp_path):
+  ablation_data.prepare(None, tmp_path)
+  with np.load(tmp_path / "digits_train.npz") as data:
+    seen = {image.tobytes() for image in data["image"][..., 0]}
+    assert len(data["image"]) == len(data["label"]) == 1437
+  digits = load_digits()
+  pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+  others = [image for image in pixels if image.tobytes() not in seen]
+  assert len(others) == 360  # test images, each unlike every training image
+  assert all(
+    cell.data.name == "digits_train" for cell in CELLS if len(cell.name.split("/")) > 3
+  )
 
 
 SETTINGS = {
