@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import ablation_report
+from benchmarks import ablation_report, ablation_tables
 from benchmarks.ablation_statistics import Difference
 
 _SHOWN = {
@@ -39,7 +39,7 @@ def _panel(axes: Axes, pairs: dict[str, Difference]) -> None:
     axes.annotate(
       label(pair), (pair.mean, height), (0, 5), textcoords="offset points", ha="center"
     )
-  axes.set_yticks(range(len(pairs)), [ablation_report.NAMES[arm] for arm in pairs])
+  axes.set_yticks(range(len(pairs)), [ablation_tables.NAMES[arm] for arm in pairs])
   axes.set_ylim(len(pairs) - 0.4, -0.7)  # the first arm on top
   axes.spines[["top", "right", "left"]].set_visible(False)
   axes.tick_params(left=False)

@@ -1,6 +1,6 @@
 """Means, deviations and paired differences of an ablation's rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,3 +58,14 @@ def difference(arm: dict[int, float], base: dict[int, float]) -> Difference | No
   half = float(stats.t.ppf(0.975, len(pairs) - 1) * error)
   mean = float(pairs.mean())
   return Difference(mean, mean - half, mean + half, len(pairs))
+
+
+def differences(arm: Sequence[dict], base: Sequence[dict]) -> dict[Figure, Difference]:
+  """Of every figure that enough seeds of both have."""
+  mine, theirs = top1(arm), top1(base)
+  found = {
+    figure: difference(mine[figure], theirs[figure])
+    for figure in mine
+    if figure in theirs
+  }
+  return {figure: pair for figure, pair in found.items() if pair}
