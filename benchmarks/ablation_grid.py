@@ -75,9 +75,14 @@ _WITH_SIDES = ("sides", "full", "full_mixed_only")
 DIGITS = DataSet(
   "digits",
   config="digits",
-  overrides={"log.destinations": (), "report.at_end": False},
-  # The scales of a smaller side are those of the first, by the ratio of sides.
-  sides={
+  overrides={
+    "log.destinations": (),
+    "report.at_end": False,
+    "views.sides": 16,
+    "views.min_scales": 0.2,
+    "views.max_scales": 1.0,
+  },
+  sides={  # as in the config
     "views.sides": (16, 12),
     "views.min_scales": (0.2, 0.15),
     "views.max_scales": (1.0, 0.75),

@@ -78,12 +78,23 @@ def _batch(config: ConfigDict, *, clim: bool) -> Batch:
   )
 
 
+def largest_side_only(config: ConfigDict) -> ConfigDict:
+  """For peers that know one side; changes and returns the config."""
+  for key in ("sides", "min_scales", "max_scales"):
+    config.views[key] = config.views[key][:1]
+  return config
+
+
+def digits_config() -> ConfigDict:
+  return largest_side_only(digits.get_config())
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--devices", type=int, required=True)
   options = parser.parse_args()
   keep_freed_memory(of_programs=True)  # as main.py does on a CPU
-  step = make_step(digits.get_config(), devices=options.devices, clim=True)
+  step = make_step(digits_config(), devices=options.devices, clim=True)
   step.take(1)
   print("ready", flush=True)
   for _ in sys.stdin:

@@ -35,9 +35,9 @@ import joblib
 from ml_collections import ConfigDict
 
 from benchmarks.measurement import progress
-from benchmarks.our_step import OurStep, make_step
+from benchmarks.our_step import OurStep, digits_config, largest_side_only, make_step
 from benchmarks.peer_process import PeerProcess, require_peers
-from clim_jax.configs import cifar10, digits, imagenette
+from clim_jax.configs import cifar10, imagenette
 from clim_jax.experiment.cores import is_small, one_device_per_core
 from clim_jax.memory import keep_freed_memory
 from clim_jax.models.resnet import ARCHITECTURES
@@ -47,10 +47,8 @@ _GROUPS = 8  # of batch normalisation, in all configs
 
 
 def _resnet18_imagenet() -> ConfigDict:
-  config = imagenette.get_config()
+  config = largest_side_only(imagenette.get_config())
   config.model.stem = "imagenet"
-  for key in ("sides", "min_scales", "max_scales"):
-    config.views[key] = config.views[key][:1]
   return config
 
 
@@ -68,13 +66,13 @@ PEER_CASES = {
     ("resnet18", cifar10.get_config, 64),
     ("resnet18", cifar10.get_config, 256),
     ("resnet18_imagenet", _resnet18_imagenet, 64),
-    ("digits", digits.get_config, 64),
+    ("digits", digits_config, 64),
   )
   for compiled in (False, True)
 }
 COST_CASES = {
   "clim_resnet18_64": cifar10.get_config,
-  "clim_digits_64": digits.get_config,
+  "clim_digits_64": digits_config,
 }
 CASES = [*PEER_CASES, *COST_CASES, "devices_8"]
 

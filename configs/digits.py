@@ -22,9 +22,10 @@ def get_config() -> ConfigDict:
   config.data.pixel_mean = (0.3, 0.3, 0.3)
   config.data.pixel_std = (0.38, 0.38, 0.38)
 
-  config.views.sides = (16,)
-  config.views.min_scales = (0.2,)
-  config.views.max_scales = (1.0,)
+  # The scales of the smaller side are those of the larger, by the ratio of sides.
+  config.views.sides = (16, 12)
+  config.views.min_scales = (0.2, 0.15)
+  config.views.max_scales = (1.0, 0.75)
   config.views.evaluation_side = 16
 
   config.augment.jitter_probability = 0.0

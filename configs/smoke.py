@@ -13,6 +13,8 @@ def get_config() -> ConfigDict:
   config.name = "smoke"
   config.epochs = 4
   config.views.sides = (8,)
+  config.views.min_scales = (0.2,)
+  config.views.max_scales = (1.0,)
   config.views.evaluation_side = 8
   config.model.width = 8
   config.selection.warmup_epochs = 1

@@ -93,7 +93,8 @@ def test_what_a_step_costs_can_be_read_for_the_newest_chip():
   assert min(told.flops, told.hbm_bytes, told.collective_bytes) > 0
 
 
-@pytest.mark.parametrize("scoring", _others_at_night(*SCORINGS))
+@pytest.mark.slow
+@pytest.mark.parametrize("scoring", SCORINGS)
 def test_the_ring_of_the_neighbour_search_compiles(mesh, scoring):
   search = programs.lower_neighbours(
     mesh, images=4000, dim=64, num_neighbours=10, scoring=scoring

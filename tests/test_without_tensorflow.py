@@ -17,6 +17,9 @@ main()
 _SMALL = {
   "epochs": 2,
   "batch_size": 512,
+  "views.sides": 16,  # one compiles sooner than two
+  "views.min_scales": 0.2,
+  "views.max_scales": 1.0,
   "model.width": 2,
   "model.hidden_dim": 8,
   "model.batch_norm_groups": 8,

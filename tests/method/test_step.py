@@ -269,6 +269,7 @@ def test_accumulated_parts_step_as_the_whole_batch_does():
   assert_trees_close(parts_metrics, whole_metrics, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_recomputed_activations_cost_convolutions_and_change_nothing():
   convolutions, outs = [], []
   for recompute in (False, True):
@@ -283,6 +284,7 @@ def test_recomputed_activations_cost_convolutions_and_change_nothing():
   assert convolutions[1] > 1.2 * convolutions[0]
 
 
+@pytest.mark.slow
 def test_mapped_step_equals_pmap_of_the_same_function():
   setup = tiny.setup(devices=8)
   batch = tiny.random_batch()

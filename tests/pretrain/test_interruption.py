@@ -90,6 +90,7 @@ def test_a_second_signal_leaves_at_once():
 def test_sigterm_of_the_command_line_saves_and_leaves_with_143(tmp_path):
   command = [sys.executable, "main.py", "--config=digits", f"--workdir={tmp_path}"]
   command += ["--config.log.every_steps=1", "--config.views.sides=8"]
+  command += ["--config.views.min_scales=0.2", "--config.views.max_scales=1.0"]
   command += ["--config.views.evaluation_side=8", "--config.model.width=2"]
   environment = os.environ | {"XLA_FLAGS": ""}
   child = subprocess.Popen(

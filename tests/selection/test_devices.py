@@ -26,8 +26,8 @@ def on_one_device():
 @pytest.mark.parametrize(
   ("devices", "tile"),
   [
-    (3, 2048),
     (8, 64),
+    pytest.param(3, 2048, marks=pytest.mark.slow),
     pytest.param(2, 64, marks=pytest.mark.slow),
     pytest.param(4, 2048, marks=pytest.mark.slow),
   ],
