@@ -114,26 +114,38 @@ def _short(rows: Sequence[dict]) -> str:
   return tables.table(["", "", *head], lines)
 
 
+# A column of the README's table: an arm, and which encoder of its rows.
+_README = {
+  "MoCo v2": ("moco", "run"),
+  "CLIM, one side": ("center_wise", "run"),
+  "CLIM": ("full", "run"),
+  "untrained": ("moco", "untrained"),
+  "pixels": ("moco", "raw_pixels"),
+}
+
+
 def readme_table(rows: Iterable[dict]) -> str:
   """MoCo v2 and CLIM on the digits beside untrained features and pixels."""
   arms = tables.by_arm(
     row for row in rows if row["data"] == "digits" and not tables.swept(row)
   )
-  pairs = ablation_statistics.differences(arms["center_wise"], arms["moco"])
-  shown = (
-    *(("moco", "run"), ("center_wise", "run")),
-    *(("moco", "untrained"), ("moco", "raw_pixels")),
-  )
-  columns = [ablation_statistics.top1(arms[arm], encoder) for arm, encoder in shown]
-  lines = ["| | MoCo v2 | CLIM | untrained | pixels |", "|---|---|---|---|---|"]
-  for figure in columns[0]:
+  found = {
+    name: ablation_statistics.top1(arms[arm], encoder)
+    for name, (arm, encoder) in _README.items()
+  }
+  above = digits_less_moco(rows)
+  lines = []
+  for figure in found["MoCo v2"]:
     if figure[1] == "2 a class":  # in docs/evidence.md
       continue
-    cells = [tables.mean(column[figure].values(), seeds=False) for column in columns]
-    if figure in pairs and pairs[figure].verdict == "better":
-      cells[1] = f"**{cells[1]}**"
-    lines.append(f"| {tables.title(figure)} | {' | '.join(cells)} |")
-  return "\n".join(lines)
+    cells = []
+    for name, (arm, encoder) in _README.items():
+      cell = tables.mean(found[name][figure].values(), seeds=False)
+      surely = encoder == "run" and arm in above
+      better = surely and above[arm][figure].verdict == "better"
+      cells.append(f"**{cell}**" if better else cell)
+    lines.append([tables.title(figure), *cells])
+  return tables.table(["", *_README], lines).rstrip()
 
 
 def digits_less_moco(rows: Iterable[dict]) -> dict[str, dict[Figure, Difference]]:
