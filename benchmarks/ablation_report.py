@@ -11,16 +11,18 @@ _BASES = ("moco", "center_wise", "knn", "random")
 _QUESTIONS = (
   ("full", "moco", "The full method, CLIM at several sides, beats MoCo v2"),
   ("full", "sides", "MoCo v2 at the same sides"),
-  ("center_wise", "moco", "CLIM at one side beats MoCo v2"),
+  ("center_wise", "moco", "at one side CLIM beats MoCo v2"),
+  ("center_wise", "moco_equal_time", "MoCo v2 trained for the same time"),
   ("center_wise", "knn", "The center rule beats kNN + CutMix"),
   ("random", "moco", "Random positives, so the mixture alone, beat MoCo v2"),
   ("center_wise", "random", "CLIM's positives beat random ones"),
 )
-_SENTENCES = ((0, 1, 2), (3,), (4, 5))
+_SENTENCES = ((0, 1, 2, 3), (4,), (5, 6))
 _HEAD = """# Evidence: does center-wise selection help, and why
 
 {answer}
-Counted are figures (kNN and linear probes, at each side) whose interval excludes zero.
+Figures are kNN and linear probes, on each data set, at each side; those counted have
+an interval that excludes zero.
 
 Made by `python benchmarks/ablation.py --report` from `results/ablation.jsonl`; do not
 edit. Each cell is a run of its own: `--list` names those that are missing. Top-1 in %,
@@ -69,14 +71,14 @@ def answer(rows: Sequence[dict]) -> str:
 
 
 def _tally(arm: str, base: str, rows: Sequence[dict]) -> str:
-  won, lost = [], 0
-  for name, pairs in _answers(arm, base, rows):
-    verdicts = [pair.verdict for pair in pairs.values()]
-    won.append(f"{verdicts.count('better')} of {len(verdicts)} on {name}")
-    lost += verdicts.count("worse")
-  if not won:
+  verdicts = [
+    pair.verdict for _, pairs in _answers(arm, base, rows) for pair in pairs.values()
+  ]
+  if not verdicts:
     return "— too few seeds yet to say"
-  return f"in {', '.join(won)} (behind in {lost or 'none'})"
+  lost = verdicts.count("worse")
+  told = f"in {verdicts.count('better')} of {len(verdicts)} figures"
+  return f"{told} and is worse in {lost}" if lost else told
 
 
 def _answers(
