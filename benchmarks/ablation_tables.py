@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks import ablation_statistics
 from benchmarks.ablation_statistics import Difference, Figure
+from clim_jax.experiment import configuration
 
 NAMES = {
   "moco": "MoCo v2",
@@ -99,11 +100,16 @@ def differences(
   return table(head, lines)
 
 
-def where(rows: Iterable[dict]) -> str:
-  """Which devices ran how many cells."""
+def where(rows: Sequence[dict]) -> str:
+  """Which devices ran how many cells, and how long a run is."""
   cells = collections.Counter(row["hardware"] for row in rows)
   told = ", ".join(f"{count} on {where}" for where, count in cells.most_common())
-  return f"Cells: {told}."
+  ((steps, _),) = collections.Counter(row["steps"] for row in rows).most_common(1)
+  batch = configuration.load(rows[0]["config"]).batch_size
+  return (
+    f"Cells: {told}. A run has {steps:,} steps of {batch} images, "
+    f"{steps * batch:,} in all."
+  )
 
 
 def mechanism(arms: dict[str, list[dict]]) -> str:
