@@ -20,16 +20,16 @@ __version__ = "0.2.0"
 _HOMES = {
   "ConfigError": "clim_jax.experiment.error",
   "center_wise_positives": "clim_jax.selection.center_wise",
-  "check": "clim_jax.api",
-  "config": "clim_jax.api",
-  "config_names": "clim_jax.api",
-  "embed": "clim_jax.api",
-  "evaluate": "clim_jax.api",
-  "export": "clim_jax.api",
-  "load": "clim_jax.api",
-  "plan": "clim_jax.api",
-  "pretrain": "clim_jax.api",
-  "report": "clim_jax.api",
+  "check": "clim_jax.api.runs",
+  "config": "clim_jax.api.runs",
+  "config_names": "clim_jax.api.runs",
+  "embed": "clim_jax.api.encoder",
+  "evaluate": "clim_jax.api.runs",
+  "export": "clim_jax.api.runs",
+  "load": "clim_jax.api.encoder",
+  "plan": "clim_jax.api.runs",
+  "pretrain": "clim_jax.api.runs",
+  "report": "clim_jax.api.runs",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -86,7 +86,7 @@ def test_a_launch_keeps_freed_memory_that_of_programs_on_a_cpu(
   monkeypatch.setattr(
     launch, "keep_freed_memory", lambda of_programs: done.append(of_programs)
   )
-  monkeypatch.setitem(launch._MODES, "pretrain", lambda *_: done.append("pretrained"))
+  monkeypatch.setitem(launch.MODES, "pretrain", lambda *_: done.append("pretrained"))
   monkeypatch.setattr(launch.cores, "use_cores", lambda *_: None)
   launch.run(None, "pretrain", tmp_path)
   assert done == [backend == "cpu", "pretrained"]

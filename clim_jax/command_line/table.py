@@ -9,7 +9,7 @@ DEFAULT_CONFIG = "digits"
 
 
 class Mode(NamedTuple):
-  """A thing to do; the function of this name in `launch.run` does it."""
+  """A thing to do; the function of this name in `launch.MODES` does it."""
 
   what: str
   needs: tuple[str, ...] = ()  # flags that it cannot do without, and others refuse

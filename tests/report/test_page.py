@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 from etils import epath
+from rich.console import Console
 from variants import copied, killed_at_once, with_data
 
-from clim_jax import launch
 from clim_jax.experiment import configuration
 from clim_jax.experiment.error import ConfigError
+from clim_jax.launch import pretraining
 from clim_jax.report.page import PAGE, write_report
 
 
@@ -114,7 +115,7 @@ def test_a_report_that_fails_is_one_sentence(clim_run, monkeypatch, capsys):
   def fail(*_, **__):
     raise RuntimeError("no\nluck")
 
-  monkeypatch.setattr(launch.page, "write_report", fail)
+  monkeypatch.setattr(pretraining.page, "write_report", fail)
   config = configuration.load("base")
-  launch._try_report(config, clim_run, launch.Console(width=200), None)
+  pretraining.try_report(config, clim_run, Console(width=200), None)
   assert "no report (RuntimeError: no); the run is whole" in capsys.readouterr().out
