@@ -11,6 +11,7 @@ class DataSet(NamedTuple):
   """Images and the recipe that all arms on them share."""
 
   name: str
+  about: str  # which images train, and which test
   config: str  # of configs/
   overrides: Overrides  # {data} stands for the folder of --data
   sides: Overrides  # what "+ several sides" adds
@@ -74,6 +75,7 @@ _WITH_SIDES = ("sides", "full", "full_mixed_only")
 
 DIGITS = DataSet(
   "digits",
+  about="scikit-learn's digits: 1,437 train, 360 test.",
   config="digits",
   overrides={
     "log.destinations": (),
@@ -96,6 +98,7 @@ DIGITS = DataSet(
 # The test images of the digits stay unseen until the choice is made.
 DIGITS_TRAIN = DIGITS._replace(
   name="digits_train",
+  about="The 1,437 alone: a fifth is held out and tests. Defaults are chosen here.",
   overrides={
     **DIGITS.overrides,
     "data.source": "npz",
@@ -114,6 +117,7 @@ _SMALL_NETWORK = {
 }
 CIFAR = DataSet(
   "cifar10_part",
+  about="CIFAR-10 as JPEG, the first of each class: 500 train, 200 test.",
   config="own_images:5000",
   overrides={
     **_SMALL_NETWORK,
@@ -148,6 +152,7 @@ CIFAR = DataSet(
 )
 IMAGENETTE = DataSet(
   "imagenette96",
+  about="Imagenette at 96 px: 2,500 photographs train, 600 test.",
   config="own_images:2500",
   overrides={
     **_SMALL_NETWORK,

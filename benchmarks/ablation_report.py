@@ -46,7 +46,7 @@ def evidence(rows: Iterable[dict]) -> str:
     swept = [row for row in of_data if tables.swept(row)]
     arms = tables.by_arm(row for row in of_data if not tables.swept(row))
     if arms:
-      parts.append(f"## {data.name}\n\n{tables.where(of_data)}\n")
+      parts.append(f"## {data.name}\n\n{data.about} {tables.where(of_data)}\n")
       for figures in tables.figures_by_side(arms):
         parts.append(tables.accuracies(arms, figures))
         parts += [
