@@ -8,7 +8,8 @@
 Each cell is a run of main.py in a process of its own. A finished one appends a line to
 results/ablation.jsonl and is never run again; one that was stopped goes on from its
 newest checkpoint. So the grid can be stopped and started at any moment, and run at low
-priority beside other work (`nice -n 19`).
+priority beside other work (`nice -n 19`). Several grids at once want a --work of their
+own each, and --cells that do not overlap.
 """
 
 import argparse
