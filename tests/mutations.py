@@ -221,7 +221,7 @@ MUTATIONS = (
   ),
   Mutation(
     "data/array_crops.py",
-    "rows.ids[:, cut.image]",
+    "rows.ids[:, cuts[slot].image]",
     "rows.ids[:, 0]",
     "data/test_batches.py::test_batches_are_those_of_tf_data",
   ),
@@ -424,9 +424,9 @@ MUTATIONS = (
     "pretrain/destinations/test_sender.py",
   ),
   Mutation(
-    "pretrain/loop.py",
-    "since_warmup % selection.refresh_epochs == 0",
-    "since_warmup % selection.refresh_epochs <= 1",
+    "experiment/experiment.py",
+    "since_warmup % config.refresh_epochs == 0",
+    "since_warmup % config.refresh_epochs <= 1",
     "pretrain/test_runs.py::test_a_run_that_died_goes_on_as_one_that_did_not",
   ),
   # the ground floor
