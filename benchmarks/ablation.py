@@ -145,6 +145,8 @@ def run_process(cell: Cell, arguments: list[str], log: pathlib.Path) -> int:
   """main.py, or the arm that takes its place, to its end."""
   if cell.arm in ablation_grid.SCIENCE:
     script = [str(ROOT / "benchmarks" / "ablation_arms.py"), cell.arm]
+  elif cell.arm in ablation_grid.PEERS:
+    script = [str(ROOT / "benchmarks" / f"ablation_{cell.arm}.py")]
   else:
     script = [str(ROOT / "main.py")]
   with log.open("a") as file:

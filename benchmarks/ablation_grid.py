@@ -71,6 +71,8 @@ ARMS: dict[str, Overrides] = {
   "moco_equal_time": _arm("none"),
 }
 SCIENCE = ("random", "same_label", "nnclr", "centred")  # by ablation_arms.py
+# By ablation_lightly.py: another library's MoCo v2, on the CIFAR part alone.
+PEERS: dict[str, Overrides] = {"lightly": _arm("none")}
 _WITH_SIDES = ("sides", "full", "full_mixed_only")
 
 DIGITS = DataSet(
@@ -148,6 +150,7 @@ CIFAR = DataSet(
     "random",
     "same_label",
     "centred",
+    "lightly",
   ),
 )
 IMAGENETTE = DataSet(
@@ -195,7 +198,7 @@ def cells() -> Iterator[Cell]:
   for seed in range(max(data.seeds for data in DATA_SETS)):
     for data in DATA_SETS:
       if seed < data.seeds:
-        yield from (_cell(data, arm, ARMS[arm], seed) for arm in data.arms)
+        yield from (_cell(data, arm, (ARMS | PEERS)[arm], seed) for arm in data.arms)
   for seed in range(_SWEEP_SEEDS):
     for key, values in SWEEPS.items():
       for value in values:

@@ -25,6 +25,7 @@ NAMES = {
   "nnclr": "nearest key in the queue (NNCLR)",
   "centred": "center-wise, features centred",
   "moco_equal_time": "MoCo v2 for CLIM's time",
+  "lightly": "MoCo v2 by lightly",
 }
 _PROTOCOLS = {"knn": "kNN", "linear_cached": "linear", "few_label": "linear"}
 

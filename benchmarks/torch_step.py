@@ -16,8 +16,8 @@ from torchvision.models.resnet import BasicBlock
 _TEMPERATURE, _MOMENTUM = 0.2, 0.999
 
 
-def encoder(layers: list[int], stem: str, width: int, hidden: int) -> nn.Module:
-  """A ResNet of basic blocks, and MoCo v2's projection."""
+def backbone(layers: list[int], stem: str, width: int) -> nn.Sequential:
+  """A ResNet of basic blocks to pooled features, [B, width · 2^(stages − 1)]."""
   side, stride = (7, 2) if stem == "imagenet" else (3, 1)
   first = nn.Conv2d(3, width, side, stride, padding=side // 2, bias=False)
   modules: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
@@ -33,9 +33,18 @@ def encoder(layers: list[int], stem: str, width: int, hidden: int) -> nn.Module:
         projection = nn.Sequential(shortcut, nn.BatchNorm2d(out))
       modules.append(BasicBlock(channels, out, stride, projection))
       channels = out
-  modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden)]
-  net = nn.Sequential(*modules, nn.ReLU(inplace=True), nn.Linear(hidden, 128))
+  net = nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+  for module in net.modules():
+    if isinstance(module, nn.Conv2d):  # as torchvision's ResNets begin, and ours
+      nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
   return net.to(memory_format=torch.channels_last)
+
+
+def encoder(layers: list[int], stem: str, width: int, hidden: int) -> nn.Module:
+  """The ResNet, and MoCo v2's projection."""
+  features = width * 2 ** (len(layers) - 1)
+  head = nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 128)
+  return nn.Sequential(*backbone(layers, stem, width), *head)
 
 
 class Step:
