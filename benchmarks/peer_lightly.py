@@ -64,8 +64,8 @@ def make_optimizer(
   return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
-def pretrain(images: np.ndarray, options: dict[str, Any]) -> nn.Module:
-  """The backbone after all steps; a line of JSON in the log every so many."""
+def pretrain(images: np.ndarray, options: dict[str, Any]) -> nn.Sequential:
+  """Backbone and projection after all steps; a line in the log every so many."""
   query = make_query(options)
   key = copy.deepcopy(query)
   deactivate_requires_grad(key)
@@ -98,7 +98,7 @@ def pretrain(images: np.ndarray, options: dict[str, Any]) -> nn.Module:
           print(json.dumps(record), file=log, flush=True)
         if step == options["steps"]:
           break
-  return query[0]
+  return query
 
 
 @torch.no_grad()
@@ -118,12 +118,13 @@ def main() -> None:
   torch.set_num_threads(1)  # as a cell of the grid has one core
   torch.manual_seed(options["seed"])
   train, test = (np.load(options[part])["image"] for part in ("train", "test"))
-  backbone = pretrain(train, options)
+  query = pretrain(train, options)
   normalize = options["transform"]["normalize"]
   np.savez(
     options["output"],
-    train=embed(backbone, train, normalize),
-    test=embed(backbone, test, normalize),
+    train=embed(query[0], train, normalize),
+    test=embed(query[0], test, normalize),
+    parameters=sum(weights.numel() for weights in query.parameters()),
   )
 
 
