@@ -25,6 +25,8 @@ from collections.abc import Callable, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import jax
+
 from benchmarks import (
   ablation_data,
   ablation_figure,
@@ -55,15 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(done)
     return
   wanted = [c for c in ablation_grid.cells() if fnmatch.fnmatch(c.name, options.cells)]
+  if not wanted:
+    raise SystemExit(f"no cell is named {options.cells!r}; --list names them all")
   if options.list:
-    print(listing(wanted, done))
+    here = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    print(listing(wanted, done, hardware=here))
     return
   ablation_data.prepare(options.raw, options.work / "data")
   todo = [cell for cell in wanted if cell.name not in done]
-  todo = [cell for cell in todo if options.raw or not cell.data.raw]
+  without = [cell for cell in todo if cell.data.raw and not options.raw]
+  if without:
+    print(f"{len(without)} cells of photographs are left out: they need --raw")
+  todo = [cell for cell in todo if cell not in without]
   options.work.mkdir(parents=True, exist_ok=True)
   with (options.work / "lock").open("w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one grid a folder
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise SystemExit(
+        f"another grid works in {options.work}; give a --work of its own"
+      ) from None
     run_cells(todo, options.work, RESULTS, minutes=options.minutes)
 
 
@@ -74,14 +87,14 @@ def write_report(done: dict[str, dict]) -> None:
   README.write_text(ablation_report.put_table(README.read_text(), table))
 
 
-def listing(wanted: list[Cell], done: dict[str, dict]) -> str:
+def listing(wanted: list[Cell], done: dict[str, dict], *, hardware: str) -> str:
   """A line a cell, and an estimate of the time left from cells that are done."""
   lines, left, unknown = [], 0.0, 0
   for cell in wanted:
     if cell.name in done:
       lines.append(f"done  {done[cell.name]['seconds']:7.0f} s  {cell.name}")
       continue
-    seconds = expected_seconds(cell, done)
+    seconds = expected_seconds(cell, done, hardware)
     left, unknown = left + (seconds or 0), unknown + (seconds is None)
     about = f"{seconds:7.0f} s" if seconds else "        ?"
     lines.append(f"      {about}  {cell.name}")
@@ -93,9 +106,13 @@ def listing(wanted: list[Cell], done: dict[str, dict]) -> str:
   return "\n".join(lines)
 
 
-def expected_seconds(cell: Cell, done: dict[str, dict]) -> float | None:
-  """The median of its arm's cells that are done, or else of its data set's."""
-  same_data = [row for row in done.values() if row["data"] == cell.data.name]
+def expected_seconds(cell: Cell, done: dict[str, dict], hardware: str) -> float | None:
+  """The median of its arm's cells done on such devices, or of its data set's."""
+  same_data = [
+    row
+    for row in done.values()
+    if (row["data"], row["hardware"]) == (cell.data.name, hardware)
+  ]
   same_arm = [row for row in same_data if row["arm"] == cell.arm]
   rows = same_arm or same_data
   return statistics.median(row["seconds"] for row in rows) if rows else None

@@ -6,32 +6,36 @@ from benchmarks import ablation_grid, ablation_statistics
 from benchmarks import ablation_tables as tables
 from benchmarks.ablation_statistics import Difference, Figure
 
-_BASES = ("moco", "center_wise", "knn", "random")
+_BASES = ("moco", "center_wise", "full", "knn", "random")
 # What is asked first: an arm, the one it is held against, and how a sentence begins.
 _QUESTIONS = (
-  ("full", "moco", "The full method, CLIM at several sides, beats MoCo v2"),
-  ("full", "sides", "MoCo v2 at the same sides"),
-  ("center_wise", "moco", "at one side CLIM beats MoCo v2"),
-  ("center_wise", "moco_equal_time", "MoCo v2 trained for the same time"),
-  ("center_wise", "knn", "The center rule beats kNN + CutMix"),
-  ("random", "moco", "Random positives, so the mixture alone, beat MoCo v2"),
-  ("center_wise", "random", "CLIM's positives beat random ones"),
+  ("full", "moco", "The full method, CLIM at several sides, is above MoCo v2"),
+  ("full", "sides", "it is above MoCo v2 at the same sides"),
+  ("center_wise", "moco", "CLIM at one side is above MoCo v2"),
+  ("center_wise", "moco_equal_time", "it is above MoCo v2 trained for its time"),
+  ("center_wise", "knn", "The center rule is above kNN + CutMix"),
+  ("full", "full_knn", "it is so at several sides"),
+  ("random", "moco", "Random positives, so the mixture alone, are above MoCo v2"),
+  ("center_wise", "random", "CLIM's positives are above random ones"),
 )
-_SENTENCES = ((0, 1, 2, 3), (4,), (5, 6))
+_SENTENCES = ((0, 1, 2, 3), (4, 5), (6, 7))
 _HEAD = """# Evidence: does center-wise selection help, and why
 
 {answer}
-Figures are kNN and linear probes, on each data set, at each side; those counted have
-an interval that excludes zero.
-
-Made by `python benchmarks/ablation.py --report` from `results/ablation.jsonl`; do not
-edit. Each cell is a run of its own: `--list` names those that are missing. Top-1 in %,
-of the last epoch, mean ± deviation between seeds (in brackets their number).
-Differences are paired by seed, with the 95% interval of Student's t; fewer than
-{least} pairs are not compared, and nothing is corrected for the number of comparisons.
-What the paper says and what was chosen here: [reproduction.md](reproduction.md).
+Figures are kNN and linear probes, of each data set, at its largest side; those counted
+have an interval that excludes zero.
 
 {short}
+Made by `python benchmarks/ablation.py --report` from `results/ablation.jsonl`; do not
+edit. Each cell is a run of its own: `--cells=DATA/ARM/*` runs an arm, `--list` names
+what is missing. Top-1 in %, of the last epoch, mean ± deviation between seeds (in
+brackets their number). All arms but one have equal epochs; seconds are the median of a
+run, with other work beside it. Differences are paired by seed and hardware, with the
+95% interval of Student's t: of training seeds alone, for all have the same test images
+and the same draws of labels. Fewer than {least} pairs are not compared, and nothing is
+corrected for the number of comparisons.
+What the paper says and what was chosen here: [reproduction.md](reproduction.md).
+
 ![Each arm less MoCo v2 on the digits, with 95% intervals](evidence.svg)
 """
 
@@ -76,15 +80,14 @@ def _tally(arm: str, base: str, rows: Sequence[dict]) -> str:
   ]
   if not verdicts:
     return "— too few seeds yet to say"
-  lost = verdicts.count("worse")
-  told = f"in {verdicts.count('better')} of {len(verdicts)} figures"
-  return f"{told} and is worse in {lost}" if lost else told
+  told, below = verdicts.count("better"), verdicts.count("worse")
+  return f"in {told} of {len(verdicts)} figures" + f", below in {below}" * bool(below)
 
 
 def _answers(
   arm: str, base: str, rows: Sequence[dict]
 ) -> Iterator[tuple[str, dict[Figure, Difference]]]:
-  """A data set and its differences, of those that test."""
+  """A data set that tests, and its differences at the largest side."""
   for data in ablation_grid.DATA_SETS:
     if data != ablation_grid.DIGITS_TRAIN:
       of_data = [
@@ -93,27 +96,20 @@ def _answers(
       arms = tables.by_arm(of_data)
       pairs = ablation_statistics.differences(arms.get(arm, []), arms.get(base, []))
       if pairs:
-        yield data.name, pairs
+        largest = max(side for *_, side in pairs)
+        yield data.name, {key: p for key, p in pairs.items() if key[-1] == largest}
 
 
 def _short(rows: Sequence[dict]) -> str:
-  """The same differences as figures, of the largest side."""
+  """The same differences in points."""
   lines, head = [], []
   for arm, base, _ in _QUESTIONS:
     for name, pairs in _answers(arm, base, rows):
-      largest = max(side for *_, side in pairs)
-      shown = {key: pair for key, pair in pairs.items() if key[-1] == largest}
-      head = [tables.title(figure) for figure in shown]
-      seeds = min(pair.seeds for pair in shown.values())
+      head = [tables.title(figure) for figure in pairs]
+      seeds = min(pair.seeds for pair in pairs.values())
       question = f"{tables.NAMES[arm]} less {tables.NAMES[base]}"
-      lines.append(
-        [
-          question,
-          f"{name} ({seeds} seeds)",
-          *map(tables.told, shown.values()),
-        ]
-      )
-  return tables.table(["", "", *head], lines)
+      lines.append([question, name, f"{seeds}", *map(tables.told, pairs.values())])
+  return tables.table(["", "data", "seeds", *head], lines)
 
 
 # A column of the README's table: an arm, and which encoder of its rows.

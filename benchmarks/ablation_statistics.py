@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 Figure = tuple[str, str, int]  # protocol, labels, side
+Pair = tuple[int, str]  # seed and hardware: runs of the same two are compared
 LEAST_SEEDS = 3  # of a difference that is told
 
 
@@ -26,19 +27,23 @@ class Difference(NamedTuple):
 
   @property
   def verdict(self) -> str:
+    if self.high - self.low < 1e-6:  # all pairs differ by the same few images
+      return "undecided"
     if self.low > 0:
       return "better"
     return "worse" if self.high < 0 else "undecided"
 
 
-def top1(rows: Iterable[dict], encoder: str = "run") -> dict[Figure, dict[int, float]]:
-  """Of each figure, in % by seed."""
-  found: dict[Figure, dict[int, float]] = {}
+def top1(rows: Iterable[dict], encoder: str = "run") -> dict[Figure, dict[Pair, float]]:
+  """Of each figure, in % by seed and hardware."""
+  found: dict[Figure, dict[Pair, float]] = {}
   for row in rows:
     for result in row["evaluation"]:
       if result["encoder"] == encoder:
         figure = (result["protocol"], result["labels"], result["side"])
-        found.setdefault(figure, {})[row["seed"]] = 100 * result["top1"]
+        found.setdefault(figure, {})[row["seed"], row["hardware"]] = (
+          100 * result["top1"]
+        )
   return found
 
 
@@ -48,12 +53,12 @@ def mean_of(values: Iterable[float]) -> Mean:
   return Mean(float(array.mean()), deviation, len(array))
 
 
-def difference(arm: dict[int, float], base: dict[int, float]) -> Difference | None:
-  """Of seeds that both have; None if they are fewer than `LEAST_SEEDS`."""
-  seeds = sorted(arm.keys() & base.keys())
-  if len(seeds) < LEAST_SEEDS:
+def difference(arm: dict[Pair, float], base: dict[Pair, float]) -> Difference | None:
+  """Of pairs that both have; None if they are fewer than `LEAST_SEEDS`."""
+  shared = sorted(arm.keys() & base.keys())
+  if len(shared) < LEAST_SEEDS:
     return None
-  pairs = np.array([arm[seed] - base[seed] for seed in seeds])
+  pairs = np.array([arm[pair] - base[pair] for pair in shared])
   error = pairs.std(ddof=1) / np.sqrt(len(pairs))
   half = float(stats.t.ppf(0.975, len(pairs) - 1) * error)
   mean = float(pairs.mean())

@@ -1,9 +1,10 @@
 """Tables of an ablation's rows, in Markdown."""
 
 import collections
+import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks import ablation_statistics
+from benchmarks import ablation_grid, ablation_statistics
 from benchmarks.ablation_statistics import Difference, Figure
 from clim_jax.experiment import configuration
 
@@ -22,11 +23,15 @@ NAMES = {
   "mixup": "center-wise, Mixup",
   "mixed_only": "center-wise, mixed loss only",
   "full_mixed_only": "CLIM, several sides, mixed loss only",
+  "full_knn": "kNN + CutMix, several sides",
   "nnclr": "nearest key in the queue (NNCLR)",
   "centred": "center-wise, features centred",
-  "moco_equal_time": "MoCo v2 for CLIM's time",
+  "moco_equal_time": "MoCo v2 for the time of CLIM at one side",
   "lightly": "MoCo v2 by lightly",
 }
+_SWEPT = list(
+  dict.fromkeys(ablation_grid.swept(cell.name) for cell in ablation_grid.cells())
+)
 _PROTOCOLS = {"knn": "kNN", "linear_cached": "linear", "few_label": "linear"}
 
 
@@ -38,8 +43,8 @@ def by_arm(rows: Iterable[dict]) -> dict[str, list[dict]]:
 
 
 def swept(row: dict) -> str:
-  """What a row's cell changes, or nothing: digits/ARM/KEY=VALUE/seed=S."""
-  return "/".join(row["cell"].split("/")[2:-1])
+  """What a row's cell changes, or nothing."""
+  return ablation_grid.swept(row["cell"])
 
 
 def title(figure: Figure) -> str:
@@ -74,13 +79,15 @@ def accuracies(arms: dict[str, list[dict]], figures: Sequence[Figure]) -> str:
   lines = []
   for arm, rows in arms.items():
     found = ablation_statistics.top1(rows)
-    lines.append([NAMES[arm], *(mean(found[figure].values()) for figure in figures)])
+    seconds = statistics.median(row["seconds"] for row in rows)
+    cells = (mean(found[figure].values()) for figure in figures)
+    lines.append([NAMES[arm], *cells, f"{seconds:.0f}"])
   for encoder in ("untrained", "raw_pixels"):
     found = ablation_statistics.top1(next(iter(arms.values())), encoder)
     if found:
       cells = (mean(found[figure].values()) for figure in figures)
-      lines.append([encoder.replace("_", " "), *cells])
-  return table([f"{figures[0][-1]} px", *map(title, figures)], lines)
+      lines.append([encoder.replace("_", " "), *cells, ""])
+  return table([f"{figures[0][-1]} px", *map(title, figures), "seconds"], lines)
 
 
 def told(pair: Difference) -> str:
@@ -108,7 +115,7 @@ def where(rows: Sequence[dict]) -> str:
   ((steps, _),) = collections.Counter(row["steps"] for row in rows).most_common(1)
   batch = configuration.load(rows[0]["config"]).batch_size
   return (
-    f"Cells: {told}. A run has {steps:,} steps of {batch} images, "
+    f"Cells: {told}. Most runs have {steps:,} steps of {batch} images, "
     f"{steps * batch:,} in all."
   )
 
@@ -137,19 +144,22 @@ def mechanism(arms: dict[str, list[dict]]) -> str:
 
 
 def sweeps(rows: Sequence[dict], default: Sequence[dict]) -> str:
-  """Each value, and what it has above the default's own runs of the same seeds."""
-  by_value = {"the default": list(default)}
+  """What each value has above CLIM at one side with the same seeds."""
+  by_value: dict[str, list[dict]] = {}
   for row in rows:
-    by_value.setdefault(f"`{swept(row)}`", []).append(row)
+    by_value.setdefault(swept(row), []).append(row)
   figures = list(ablation_statistics.top1(default))
-  accuracies, above = [], []
-  for value, some in by_value.items():
-    found = ablation_statistics.top1(some)
-    accuracies.append([value, *(mean(found[figure].values()) for figure in figures)])
-    pairs = ablation_statistics.differences(some, default)
-    if pairs and some != by_value["the default"]:
-      above.append([value, *map(told, pairs.values())])
-  parts = [table(["", *map(title, figures)], accuracies)]
-  if above:
-    parts.append(table(["less the default", *map(title, figures)], above))
-  return "\n".join(parts)
+  theirs = ablation_statistics.top1(default)
+  lines = []
+  for value in filter(by_value.get, _SWEPT):
+    mine = ablation_statistics.top1(by_value[value])
+    cells, pairs = [], 0
+    for figure in figures:
+      shared = mine[figure].keys() & theirs[figure].keys()
+      pairs = len(shared)
+      found = ablation_statistics.difference(mine[figure], theirs[figure])
+      above = [mine[figure][pair] - theirs[figure][pair] for pair in shared]
+      cells.append(told(found) if found else f"{sum(above) / max(pairs, 1):+.1f}")
+    lines.append([f"`{value}`", f"{pairs}", *cells])
+  head = [f"less {NAMES['center_wise']}", "seeds", *map(title, figures)]
+  return table(head, lines)

@@ -138,9 +138,16 @@ def test_a_row_names_the_code_that_its_run_began_with(tmp_path, monkeypatch):
 
 
 def test_the_list_says_what_is_done_and_what_is_left():
-  done = {DIGITS[0].name: {"data": "digits", "arm": "center_wise", "seconds": 3600.0}}
-  text = ablation.listing(DIGITS[:3], done)
+  row = {"data": "digits", "arm": "center_wise", "seconds": 3600.0, "hardware": "a"}
+  text = ablation.listing(DIGITS[:3], {DIGITS[0].name: row}, hardware="a")
   assert text.splitlines()[-1] == "1 of 3 cells done; 2.0 h left"
+  text = ablation.listing(DIGITS[:3], {DIGITS[0].name: row}, hardware="b")
+  assert "2 cells of unknown time" in text
+
+
+def test_a_pattern_that_fits_no_cell_is_refused():
+  with pytest.raises(SystemExit, match="no cell is named 'digits/clim'"):
+    ablation.main(["--cells=digits/clim"])
 
 
 def test_the_first_of_each_class_are_taken():
@@ -233,13 +240,22 @@ def test_the_nearest_key_of_the_queue_takes_the_place_of_the_anchors_own():
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def by_seed(values, hardware="1 × cpu"):
+  return {(seed, hardware): value for seed, value in values.items()}
+
+
 def test_a_paired_difference_has_scipys_interval():
-  arm, base = {0: 71.0, 1: 74.5, 2: 70.0, 9: 1.0}, {0: 64.0, 1: 65.0, 2: 66.5, 8: 2.0}
+  arm = by_seed({0: 71.0, 1: 74.5, 2: 70.0, 9: 1.0})
+  base = by_seed({0: 64.0, 1: 65.0, 2: 66.5, 8: 2.0})
   found = ablation_statistics.difference(arm, base)
   expected = stats.ttest_rel([71.0, 74.5, 70.0], [64.0, 65.0, 66.5])
   low, high = expected.confidence_interval(0.95)
   np.testing.assert_allclose(found, (20.0 / 3, low, high, 3))
-  assert ablation_statistics.difference(arm, {0: 1.0, 1: 2.0}) is None
+  assert ablation_statistics.difference(arm, by_seed({0: 1.0, 1: 2.0})) is None
+  assert (
+    ablation_statistics.difference(arm, by_seed(dict.fromkeys(range(9), 1), "b"))
+    is None
+  )
 
 
 @pytest.mark.parametrize(
@@ -248,6 +264,7 @@ def test_a_paired_difference_has_scipys_interval():
     ((1.0, 0.5, 1.5), "better"),
     ((0.0, -1.0, 1.0), "undecided"),
     ((-1.0, -2.0, -0.1), "worse"),
+    ((0.3, 0.3, 0.3), "undecided"),  # one test image in every pair
   ],
 )
 def test_a_verdict_needs_an_interval_that_excludes_zero(interval, verdict):
