@@ -143,6 +143,11 @@ def readme_table(rows: Iterable[dict]) -> str:
       better = surely and above[arm][figure].verdict == "better"
       cells.append(f"**{cell}**" if better else cell)
     lines.append([tables.title(figure), *cells])
+  seconds = [
+    tables.seconds(arms[arm]) if encoder == "run" else ""
+    for arm, encoder in _README.values()
+  ]
+  lines.append(["seconds, other work beside it", *seconds])
   return tables.table(["", *_README], lines).rstrip()
 
 

@@ -79,15 +79,19 @@ def accuracies(arms: dict[str, list[dict]], figures: Sequence[Figure]) -> str:
   lines = []
   for arm, rows in arms.items():
     found = ablation_statistics.top1(rows)
-    seconds = statistics.median(row["seconds"] for row in rows)
     cells = (mean(found[figure].values()) for figure in figures)
-    lines.append([NAMES[arm], *cells, f"{seconds:.0f}"])
+    lines.append([NAMES[arm], *cells, seconds(rows)])
   for encoder in ("untrained", "raw_pixels"):
     found = ablation_statistics.top1(next(iter(arms.values())), encoder)
     if found:
       cells = (mean(found[figure].values()) for figure in figures)
       lines.append([encoder.replace("_", " "), *cells, ""])
   return table([f"{figures[0][-1]} px", *map(title, figures), "seconds"], lines)
+
+
+def seconds(rows: Iterable[dict]) -> str:
+  """The median of a run's, from its start to the end of its evaluation."""
+  return f"{statistics.median(row['seconds'] for row in rows):.0f}"
 
 
 def told(pair: Difference) -> str:
