@@ -234,6 +234,8 @@ def export(run: PathLike, format: str, output: PathLike) -> epath.Path:
   Raises:
     ConfigError: there is no run, the format cannot hold its network or lacks a package.
   """
-  request = launch.Request("", str(folder_of(output)), format, Overrides(False, ()))
+  request = launch.Request(
+    output=str(folder_of(output)), format=format, overrides=Overrides(False, ())
+  )
   launch.run(load_config("base"), "export", folder_of(run), request)
   return folder_of(output)

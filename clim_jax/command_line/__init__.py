@@ -96,14 +96,15 @@ def _run(command: Command) -> None:
       launch.join_processes(
         values["coordinator"], values["num_processes"], values["process_id"]
       )
-    files = (values[name] or "" for name in ("input", "output", "format"))
     request = launch.Request(
-      *files,
-      command.overrides,
-      bool(values["quiet"]),
-      values["target"] or "",
-      values["price-per-hour"],
-      bool(values["atlas"]),
+      input=values["input"] or "",
+      output=values["output"] or "",
+      format=values["format"] or "",
+      overrides=command.overrides,
+      quiet=bool(values["quiet"]),
+      target=values["target"] or "",
+      price_per_hour=values["price-per-hour"],
+      atlas=bool(values["atlas"]),
     )
     launch.run(command.config, command.mode, epath.Path(values["workdir"]), request)
   except SaveError as error:

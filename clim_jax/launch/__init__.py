@@ -37,14 +37,11 @@ def join_processes(
   )
 
 
-_PLAIN = Request()
-
-
 def run(
   config: ConfigDict,
   mode: str,
   workdir: epath.Path,
-  request: Request = _PLAIN,
+  request: Request | None = None,
 ) -> None:
   """Does what the mode says; after pretraining comes an evaluation.
 
@@ -59,6 +56,7 @@ def run(
   Raises:
     ConfigError: the config cannot work, or is not that of the run in `workdir`.
   """
+  request = request or Request()
   cores.use_cores(config, mode, workdir, request.overrides)
   prepare()
   # A quiet console still prints warnings, but not from every process.

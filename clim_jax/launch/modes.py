@@ -1,4 +1,4 @@
-"""What each mode does besides pretraining."""
+"""What each mode does."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from clim_jax.experiment.configuration import ConfigError
 from clim_jax.experiment.experiment import open_experiment
 from clim_jax.experiment.limits import check_evaluation
 from clim_jax.experiment.runs import open_trained
-from clim_jax.launch.pretraining import pretrain_and_judge, try_report
+from clim_jax.launch.pretraining import pretrain_and_judge
 from clim_jax.launch.request import Request
 from clim_jax.plan.forecast import CannotFit
 from clim_jax.plan.here import plan_here
@@ -70,7 +70,7 @@ def _evaluate(
     warnings = learning.findings_of(workdir, trained.config)
   judge(trained, sets, workdir, console, warnings)
   if (workdir / page.PAGE).exists():
-    try_report(trained.config, workdir, console, None)
+    page.try_report(trained.config, workdir, console, None)
 
 
 def _report(

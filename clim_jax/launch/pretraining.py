@@ -14,7 +14,6 @@ from clim_jax.evaluate.datasets import evaluation_sets
 from clim_jax.evaluate.report import judge
 from clim_jax.experiment import configuration, images, processes
 from clim_jax.experiment.cautions import cautions, tell_of, warn
-from clim_jax.experiment.checkpoints import first_line
 from clim_jax.experiment.configuration import WHOLE_CONFIG, ConfigError
 from clim_jax.experiment.experiment import Experiment, make_encoder, open_experiment
 from clim_jax.experiment.limits import with_groups
@@ -27,7 +26,6 @@ from clim_jax.pretrain.phases import Phases
 from clim_jax.pretrain.pretrain import pretrain
 from clim_jax.probes.subjects import Subject
 from clim_jax.report import page
-from clim_jax.report.pictures import Sources
 
 
 def pretrain_and_judge(
@@ -70,7 +68,7 @@ def pretrain_and_judge(
     judge(trained, sets, workdir, console, learning.findings_of(workdir, config))
   if config.report.at_end:
     with phases("report"):
-      try_report(config, workdir, console, (experiment.train, experiment.test))
+      page.try_report(config, workdir, console, (experiment.train, experiment.test))
   console.print(phases.summary(), highlight=False)
   _say_next(workdir, step, console)
 
@@ -125,17 +123,3 @@ def _say_next(workdir: epath.Path, step: int, console: Console) -> None:
     ("weights", f"{program} export {run} {weights}"),
   ):
     console.print(f"{what:<12}{how}", highlight=False, soft_wrap=True)
-
-
-def try_report(
-  config: ConfigDict, workdir: epath.Path, console: Console, sources: Sources | None
-) -> None:
-  """The page of a run, at whose end nothing may fail; by one process alone."""
-  if jax.process_count() > 1:
-    return
-  try:
-    with console.status("making the report"):
-      page.write_report(config, workdir, sources=sources)
-  except Exception as error:
-    why = first_line(error)
-    warn(console, [f"no report ({why}); the run is whole, and mode report tries again"])

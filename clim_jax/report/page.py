@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import jax
 from etils import epath
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from clim_jax.data.source import BadImageError
 from clim_jax.experiment import keys
+from clim_jax.experiment.cautions import warn
+from clim_jax.experiment.checkpoints import first_line
 from clim_jax.experiment.configuration import Overrides
 from clim_jax.experiment.error import ConfigError
 from clim_jax.experiment.limits import check_report
@@ -69,6 +73,20 @@ def write_report(
     **context,
   )
   return write(page, workdir / PAGE)
+
+
+def try_report(
+  config: ConfigDict, workdir: epath.Path, console: Console, sources: Sources | None
+) -> None:
+  """The page of a run, at whose end nothing may fail; by one process alone."""
+  if jax.process_count() > 1:
+    return
+  try:
+    with console.status("making the report"):
+      write_report(config, workdir, sources=sources)
+  except Exception as error:
+    why = first_line(error)
+    warn(console, [f"no report ({why}); the run is whole, and mode report tries again"])
 
 
 def _findings(run: RunFiles) -> dict[str, str]:

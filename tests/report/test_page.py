@@ -12,7 +12,7 @@ from variants import copied, killed_at_once, with_data
 
 from clim_jax.experiment import configuration
 from clim_jax.experiment.error import ConfigError
-from clim_jax.launch import pretraining
+from clim_jax.report import page
 from clim_jax.report.page import PAGE, write_report
 
 
@@ -115,7 +115,7 @@ def test_a_report_that_fails_is_one_sentence(clim_run, monkeypatch, capsys):
   def fail(*_, **__):
     raise RuntimeError("no\nluck")
 
-  monkeypatch.setattr(pretraining.page, "write_report", fail)
+  monkeypatch.setattr(page, "write_report", fail)
   config = configuration.load("base")
-  pretraining.try_report(config, clim_run, Console(width=200), None)
+  page.try_report(config, clim_run, Console(width=200), None)
   assert "no report (RuntimeError: no); the run is whole" in capsys.readouterr().out
