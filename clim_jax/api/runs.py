@@ -1,4 +1,4 @@
-"""The modes of the command line, for Python programs."""
+"""Configs, and the modes of the command line, for Python programs."""
 
 import contextlib
 import json

@@ -17,6 +17,7 @@ from benchmarks import (
   ablation_grid,
   ablation_report,
   ablation_statistics,
+  ablation_tables,
 )
 from clim_jax import sharding
 from clim_jax.experiment import keys
@@ -269,6 +270,71 @@ def test_a_paired_difference_has_scipys_interval():
 )
 def test_a_verdict_needs_an_interval_that_excludes_zero(interval, verdict):
   assert ablation_statistics.Difference(*interval, 3).verdict == verdict
+
+
+def row_of(cell, top1, hardware="1 × cpu", **figures):
+  data, arm, *_, seed = cell.split("/")
+  result = {"protocol": "knn", "labels": "all", "side": 16, "encoder": "run"}
+  return {
+    "cell": cell,
+    "data": data,
+    "arm": arm,
+    "seed": int(seed.removeprefix("seed=")),
+    "hardware": hardware,
+    "evaluation": [result | {"top1": top1 / 100}],
+  } | figures
+
+
+def rows_of(arm, *top1, data="digits", **others):
+  return [
+    row_of(f"{data}/{arm}/seed={seed}", one, **others) for seed, one in enumerate(top1)
+  ]
+
+
+def test_the_answer_counts_intervals_that_exclude_zero():
+  rows = rows_of("moco", 50, 51, 52) + rows_of("full", 60, 61.5, 62)
+  rows += rows_of("center_wise", 50.5, 50.5, 52.5) + rows_of("knn", 55, 55.5, 57.5)
+  text = ablation_report.answer(rows)
+  assert "at several sides, is above MoCo v2 in 1 of 1 figures" in text
+  assert "CLIM at one side is above MoCo v2 in 0 of 1 figures;" in text
+  assert "above kNN + CutMix in 0 of 1 figures, below in 1;" in text
+  assert "the mixture alone, are above MoCo v2 — too few seeds yet to say" in text
+
+
+def test_runs_of_unlike_hardware_are_no_pair():
+  rows = rows_of("moco", 50, 51, 52) + rows_of("full", 60, 61, 63, hardware="1 × GPU")
+  assert "above MoCo v2 — too few" in ablation_report.answer(rows)
+
+
+def test_a_sweep_holds_each_value_against_the_same_seeds():
+  default = rows_of("center_wise", 90, 80, 70, data="digits_train")
+  value = "digits_train/center_wise/selection.num_neighbours=5/seed=0"
+  text = ablation_tables.sweeps([row_of(value, 91.5)], default)
+  assert text.splitlines()[-1] == "| `selection.num_neighbours=5` | 1 | +1.5 |"
+
+
+def test_the_table_of_the_recipe_for_own_images_is_that_of_the_results():
+  page = (ablation.ROOT / "docs" / "configs.md").read_text()
+  rows = ablation.ablation_results.read(ablation.RESULTS).values()
+  for data, name in (("imagenette96", "Imagenette"), ("cifar10_part", "CIFAR-10")):
+    arms = ablation_tables.by_arm(row for row in rows if row["data"] == data)
+    for arm, encoder, title in (
+      ("full", "run", f"{name}: this config"),
+      ("moco", "run", "MoCo v2, one side"),
+      ("moco", "untrained", "network before training"),
+      ("moco", "raw_pixels", "pixels"),
+    ):
+      found = ablation_statistics.top1(arms[arm], encoder)
+      side = max(side for *_, side in found)
+      means = [
+        f"{np.mean(list(found[protocol, labels, side].values())):.1f}"
+        for protocol, labels in (
+          ("knn", "all"),
+          ("linear_cached", "all"),
+          ("few_label", "10 a class"),
+        )
+      ]
+      assert f"| {title} | {' | '.join(means)} |" in page
 
 
 def test_evidence_and_the_readmes_table_are_those_of_the_results():
