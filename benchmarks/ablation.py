@@ -8,11 +8,13 @@
 Each cell is a run of main.py in a process of its own. A finished one appends a line to
 results/ablation.jsonl and is never run again; one that was stopped goes on from its
 newest checkpoint. So the grid can be stopped and started at any moment, and run at low
-priority beside other work (`nice -n 19`). Several grids at once want a --work of their
-own each, and --cells that do not overlap.
+priority beside other work (`nice -n 19`). A GPU takes several small runs beside one
+another: --at-once=6. Grids beside one another want a --work of their own each, and
+--cells that do not overlap.
 """
 
 import argparse
+import concurrent.futures
 import fcntl
 import fnmatch
 import pathlib
@@ -20,6 +22,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--report", action="store_true", help="write docs/evidence.md")
   parser.add_argument("--cells", default="*", help="a pattern of names, as of a shell")
   parser.add_argument("--minutes", type=float, help="begin no cell after so many")
+  parser.add_argument("--at-once", type=int, default=1, help="runs beside one another")
   parser.add_argument("--raw", type=pathlib.Path, help="folder of raw data sets")
   parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs" / "ablation")
   options = parser.parse_args(arguments)
@@ -77,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
       raise SystemExit(
         f"another grid works in {options.work}; give a --work of its own"
       ) from None
-    run_cells(todo, options.work, RESULTS, minutes=options.minutes)
+    run_cells(
+      todo, options.work, RESULTS, minutes=options.minutes, at_once=options.at_once
+    )
 
 
 def write_report(done: dict[str, dict]) -> None:
@@ -124,38 +130,49 @@ def run_cells(
   results: pathlib.Path,
   *,
   minutes: float | None,
+  at_once: int = 1,
   run: Callable[[Cell, list[str], pathlib.Path], int] | None = None,
 ) -> None:
-  """Runs them one after the other; a line of `results` for each that ends well.
+  """Runs them in their order; a line of `results` for each that ends well.
 
   Args:
     cells: that are not done.
-    work: gets a folder for each run; that of a finished one is removed.
+    work: gets a folder and a log for each run; the folder of a finished one is removed.
     results: a .jsonl file.
     minutes: no cell begins after so many.
+    at_once: so many run beside one another.
     run: starts a run and returns its exit code; for tests.
   """
-  began = time.monotonic()
-  for number, cell in enumerate(cells):
+  began, writes = time.monotonic(), threading.Lock()
+
+  def run_cell(cell: Cell) -> bool:
+    """Whether it began."""
     if minutes is not None and time.monotonic() - began > 60 * minutes:
-      print(f"{minutes:g} minutes are over; {len(cells) - number} cells are left")
-      return
+      return False
     workdir = work / cell.name.replace("/", "_")
-    workdir.parent.mkdir(parents=True, exist_ok=True)
-    arguments = cell.arguments(work / "data", workdir)
+    log = workdir.with_name(f"{workdir.name}.txt")
     resumed, commit = workdir.exists(), ablation_results.commit()
     started = time.monotonic()
-    code = (run or run_process)(cell, arguments, work / "log.txt")
-    if code:
-      print(f"{cell.name} ended with {code}; see {work / 'log.txt'}", flush=True)
-      continue
+    code = (run or run_process)(cell, cell.arguments(work / "data", workdir), log)
     seconds = time.monotonic() - started
-    row = ablation_results.row(
-      cell, workdir, commit=commit, seconds=seconds, resumed=resumed
-    )
-    ablation_results.append(results, row)
+    with writes:
+      if code:
+        print(f"{cell.name} ended with {code}; see {log}", flush=True)
+        return True
+      row = ablation_results.row(
+        cell, workdir, commit=commit, seconds=seconds, resumed=resumed
+      )
+      ablation_results.append(results, row)
+      print(
+        f"{cell.name}: {seconds:.0f} s, {ablation_results.summary(row)}", flush=True
+      )
     shutil.rmtree(workdir)
-    print(f"{cell.name}: {seconds:.0f} s, {ablation_results.summary(row)}", flush=True)
+    return True
+
+  with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+    left = list(pool.map(run_cell, cells)).count(False)
+  if left:
+    print(f"{minutes:g} minutes are over; {left} cells are left")
 
 
 def run_process(cell: Cell, arguments: list[str], log: pathlib.Path) -> int:

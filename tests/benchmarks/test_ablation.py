@@ -1,6 +1,7 @@
 """The grid of the ablation: what runs, what is kept, and the arms of its own."""
 
 import json
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +114,17 @@ def test_what_an_earlier_process_began_is_said_to_be_resumed(tmp_path):
 
 def test_no_cell_begins_after_the_minutes(tmp_path):
   assert run_all(tmp_path, to_the_end, minutes=-1.0) == {}
+
+
+def test_runs_beside_one_another_have_a_line_each(tmp_path):
+  beside = threading.Barrier(3, timeout=60)  # that all three have begun
+
+  def together(*arguments):
+    beside.wait()
+    return to_the_end(*arguments)
+
+  rows = run_all(tmp_path, together, at_once=3)
+  assert set(rows) == {cell.name for cell in DIGITS[:3]}
 
 
 def test_a_half_written_line_is_no_finished_cell(tmp_path):
