@@ -187,6 +187,7 @@ SWEEPS: dict[str, tuple[object, ...]] = {
   "mixture.weight": (0.25, 0.75),
   "moco.momentum": (0.9, 0.96, 0.999),
   "moco.temperature": (0.05, 0.2),
+  "model.batch_norm_groups": (1, 2),  # of 8: a group of a batch of 64 has 8 images
 }
 _SWEEP_SEEDS = 5
 
