@@ -14,7 +14,7 @@ _QUESTIONS = (
   ("center_wise", "moco", "CLIM at one side is above MoCo v2"),
   ("center_wise", "moco_equal_time", "it is above MoCo v2 trained for its time"),
   ("center_wise", "knn", "The center rule is above kNN + CutMix"),
-  ("full", "full_knn", "it is so at several sides"),
+  ("full", "full_knn", "at several sides it is above it"),
   ("random", "moco", "Random positives, so the mixture alone, are above MoCo v2"),
   ("center_wise", "random", "CLIM's positives are above random ones"),
 )

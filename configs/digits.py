@@ -2,9 +2,9 @@
 
 python main.py --config=digits --workdir=runs/digits
 
-Takes about 4 minutes there, installation included. The second side does no
-harm that a fifth of the training images, held out, could show, and helps on the test
-images: python benchmarks/ablation.py --cells='digits*/full/*', docs/evidence.md.
+Takes about 4 minutes there, installation included. No harm of the second side was seen
+on a fifth of the training images, held out; on the test images it helps with few labels
+(docs/evidence.md, python benchmarks/ablation.py --cells='digits*/full/*').
 """
 
 from ml_collections import ConfigDict
