@@ -315,7 +315,7 @@ def test_the_answer_counts_intervals_that_exclude_zero():
 
 def test_runs_of_unlike_hardware_are_no_pair():
   rows = rows_of("moco", 50, 51, 52) + rows_of("full", 60, 61, 63, hardware="1 × GPU")
-  assert "above MoCo v2 — too few" in ablation_report.answer(rows)
+  assert "several sides, is above MoCo v2 — too few" in ablation_report.answer(rows)
 
 
 def test_a_sweep_holds_each_value_against_the_same_seeds():
