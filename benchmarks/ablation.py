@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--list", action="store_true", help="cells, and time left")
   parser.add_argument("--report", action="store_true", help="write docs/evidence.md")
-  parser.add_argument("--cells", default="*", help="a pattern of names, as of a shell")
+  parser.add_argument(
+    "--cells", default="*", help="patterns of names, as of a shell: A,B; A's run first"
+  )
   parser.add_argument("--minutes", type=float, help="begin no cell after so many")
   parser.add_argument("--at-once", type=int, default=1, help="runs beside one another")
   parser.add_argument("--raw", type=pathlib.Path, help="folder of raw data sets")
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   if options.report:
     write_report(done)
     return
-  wanted = [c for c in ablation_grid.cells() if fnmatch.fnmatch(c.name, options.cells)]
+  wanted = matching(options.cells)
   if not wanted:
     raise SystemExit(f"no cell is named {options.cells!r}; --list names them all")
   if options.list:
@@ -84,6 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run_cells(
       todo, options.work, RESULTS, minutes=options.minutes, at_once=options.at_once
     )
+
+
+def matching(patterns: str) -> list[Cell]:
+  """Cells whose names fit one of several patterns, in the order of these."""
+  return list(
+    {
+      cell.name: cell
+      for pattern in patterns.split(",")
+      for cell in ablation_grid.cells()
+      if fnmatch.fnmatch(cell.name, pattern)
+    }.values()
+  )
 
 
 def write_report(done: dict[str, dict]) -> None:

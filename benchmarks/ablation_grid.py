@@ -1,23 +1,20 @@
-"""The grid of the ablation: arms, data sets, sweeps, and the cells that they make."""
+"""The grid of the ablation: arms, what each data set runs, sweeps, and the cells."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
-Overrides = dict[str, object]  # keys of a config, without the leading "config."
-
-
-class DataSet(NamedTuple):
-  """Images and the recipe that all arms on them share."""
-
-  name: str
-  about: str  # which images train, and which test
-  config: str  # of configs/
-  overrides: Overrides  # {data} stands for the folder of --data
-  sides: Overrides  # what "+ several sides" adds
-  seeds: int
-  arms: tuple[str, ...]
-  raw: bool = True  # made of files in the folder of raw data sets
+from benchmarks.ablation_sets import (
+  CIFAR,
+  CIFAR_TRAIN,
+  DIGITS,
+  DIGITS_TRAIN,
+  IMAGENETTE,
+  IMAGENETTE_TRAIN,
+  DataSet,
+  Overrides,
+)
 
 
 class Cell(NamedTuple):
@@ -77,108 +74,19 @@ SCIENCE = ("random", "same_label", "nnclr", "centred")  # by ablation_arms.py
 PEERS: dict[str, Overrides] = {"lightly": _arm("none")}
 _WITH_SIDES = ("sides", "full", "full_mixed_only", "full_knn")
 
-DIGITS = DataSet(
-  "digits",
-  about="scikit-learn's digits: 1,437 train, 360 test.",
-  config="digits",
-  overrides={
-    "log.destinations": (),
-    "report.at_end": False,
-    "views.sides": 16,
-    "views.min_scales": 0.2,
-    "views.max_scales": 1.0,
-  },
-  sides={  # as in the config
-    "views.sides": (16, 12),
-    "views.min_scales": (0.2, 0.15),
-    "views.max_scales": (1.0, 0.75),
-  },
-  seeds=10,
-  arms=tuple(ARMS),
-  raw=False,
-)
-# Defaults are chosen here: the training images of the digits, a fifth of them held out.
-DIGITS_TRAIN = DIGITS._replace(
-  name="digits_train",
-  about="The 1,437 alone: a fifth is held out and tests. Defaults are chosen here.",
-  overrides={
-    **DIGITS.overrides,
-    "data.source": "npz",
-    "data.path": "{data}/digits_train.npz",
-  },
-  seeds=5,
-  arms=("center_wise", "full", "mixed_only", "full_mixed_only"),
-)
-# On two cores, so with a small network; the rest is what a person's own images get.
-_SMALL_NETWORK = {
-  "model.backbone": "resnet_small",
-  "model.width": 32,  # on CIFAR-10 165 images/s of MoCo v2 on a core: 16 there
-  "model.hidden_dim": 512,
-  "log.destinations": (),
-  "report.at_end": False,
-}
-CIFAR = DataSet(
-  "cifar10_part",
-  about="CIFAR-10 as JPEG, the first of each class: 5,000 train, 2,000 test.",
-  config="own_images:5000",
-  overrides={
-    **_SMALL_NETWORK,
-    "data.source": "npz",
-    "data.path": "{data}/cifar10_part/train.npz",
-    "data.test_path": "{data}/cifar10_part/test.npz",
-    "model.stem": "cifar",
-    "model.width": 16,
-    "views.sides": 32,
-    "views.min_scales": 0.2,
-    "views.max_scales": 1.0,
-    "views.evaluation_side": 32,
-  },
-  sides={
-    "views.sides": (32, 24),
-    "views.min_scales": (0.2, 0.15),
-    "views.max_scales": (1.0, 0.75),
-  },
-  seeds=3,
-  arms=(
-    "moco",
-    "center_wise",
-    "knn",
-    "sides",
-    "full",
-    "knn_cluster",
-    "random",
-    "same_label",
-    "centred",
-    "lightly",
-  ),
-)
-IMAGENETTE = DataSet(
-  "imagenette96",
-  about="Imagenette at 96 px: 2,500 photographs train, 600 test.",
-  config="own_images:2500",
-  overrides={
-    **_SMALL_NETWORK,
-    "data.source": "npz",
-    "data.path": "{data}/imagenette96_small/train.npz",
-    "data.test_path": "{data}/imagenette96_small/val.npz",
-    "views.sides": 64,
-    "views.min_scales": 0.2,
-    "views.max_scales": 1.0,
-    "evaluation.scales": (0.75, 1.0, 1.5),
-  },
-  sides={
-    "views.sides": (64, 48),
-    "views.min_scales": (0.2, 0.15),
-    "views.max_scales": (1.0, 0.75),
-  },
-  seeds=3,
-  arms=("moco", "sides", "center_wise", "full"),
-)
-DATA_SETS = (DIGITS, CIFAR, IMAGENETTE, DIGITS_TRAIN)
 
-# One factor at a time, by the CLIM arm; the default's own value is the arm itself. Of N
-# images, N / centers is how many a cluster has.
-SWEEPS: dict[str, tuple[object, ...]] = {
+class Plan(NamedTuple):
+  """Arms on a data set, or with `values` a sweep: each value in an arm's place."""
+
+  data: DataSet
+  arms: tuple[str, ...]
+  seeds: int
+  values: Mapping[str, tuple[object, ...]] = MappingProxyType({})  # one at a time
+
+
+# The arm's own run has the default's value. Of N images, N / centers is how many a
+# cluster has; of 8 groups of batch normalisation each has 8 images of a batch of 64.
+_DIGITS_SWEEP = {
   "selection.num_neighbours": (5, 10, 40),
   "selection.num_centers": (10, 20, 80, 160),
   "selection.refresh_epochs": (1, 2, 10),
@@ -187,21 +95,55 @@ SWEEPS: dict[str, tuple[object, ...]] = {
   "mixture.weight": (0.25, 0.75),
   "moco.momentum": (0.9, 0.96, 0.999),
   "moco.temperature": (0.05, 0.2),
-  "model.batch_norm_groups": (1, 2),  # of 8: a group of a batch of 64 has 8 images
+  "model.batch_norm_groups": (1, 2),
 }
-_SWEEP_SEEDS = 5
+_RECIPE_SWEEP = {
+  "moco.temperature": (0.07, 0.2),
+  "moco.momentum": (0.95, 0.999),
+  "optimizer.learning_rate": (0.03, 0.12),
+}
+_ONE_GROUP = {"model.batch_norm_groups": (1,)}
+PLANS = (
+  Plan(DIGITS, tuple(ARMS), 10),
+  Plan(
+    CIFAR,
+    (
+      "moco",
+      "center_wise",
+      "knn",
+      "sides",
+      "full",
+      "knn_cluster",
+      "random",
+      "same_label",
+      "centred",
+      "lightly",
+    ),
+    3,
+  ),
+  Plan(CIFAR, ("moco", "full"), 10),
+  Plan(IMAGENETTE, ("moco", "sides", "center_wise", "full"), 3),
+  Plan(DIGITS_TRAIN, ("center_wise", "full", "mixed_only", "full_mixed_only"), 5),
+  Plan(CIFAR_TRAIN, ("moco", "full"), 3),
+  Plan(IMAGENETTE_TRAIN, ("moco", "full"), 3),
+  # The peer's batch normalisation is over the whole batch.
+  Plan(CIFAR, ("moco", "full"), 3, _ONE_GROUP),
+  Plan(CIFAR_TRAIN, ("moco", "full"), 3, _ONE_GROUP),
+  Plan(IMAGENETTE_TRAIN, ("moco", "full"), 3, _ONE_GROUP),
+  Plan(DIGITS_TRAIN, ("center_wise",), 5, _DIGITS_SWEEP),
+  Plan(CIFAR_TRAIN, ("full",), 3, _RECIPE_SWEEP),
+  Plan(IMAGENETTE_TRAIN, ("full",), 3, _RECIPE_SWEEP),
+)
 
 
 def cells() -> Iterator[Cell]:
-  """All of them, in the order of running: a seed of every arm before the next seed."""
-  for seed in range(max(data.seeds for data in DATA_SETS)):
-    for data in DATA_SETS:
-      if seed < data.seeds:
-        yield from (_cell(data, arm, (ARMS | PEERS)[arm], seed) for arm in data.arms)
-  for seed in range(_SWEEP_SEEDS):
-    for key, values in SWEEPS.items():
-      for value in values:
-        yield _cell(DIGITS_TRAIN, "center_wise", _arm() | {key: value}, seed)
+  """All of them, in the order of running: arms, then sweeps, seed by seed."""
+  named: dict[str, Cell] = {}  # more seeds of an arm are a plan of their own
+  for seed in range(max(plan.seeds for plan in PLANS)):
+    for plan in PLANS:
+      if seed < plan.seeds:
+        named |= {cell.name: cell for cell in _cells_of(plan, seed)}
+  yield from sorted(named.values(), key=lambda cell: bool(swept(cell.name)))
 
 
 def swept(name: str) -> str:
@@ -209,12 +151,22 @@ def swept(name: str) -> str:
   return "/".join(name.split("/")[2:-1])
 
 
-def _cell(data: DataSet, arm: str, overrides: Overrides, seed: int) -> Cell:
+def _cells_of(plan: Plan, seed: int) -> Iterator[Cell]:
+  for key, values in plan.values.items():
+    for value in values:
+      for arm in plan.arms:
+        yield _cell(plan.data, arm, {key: value}, seed)
+  if not plan.values:
+    for arm in plan.arms:
+      yield _cell(plan.data, arm, {}, seed)
+
+
+def _cell(data: DataSet, arm: str, changed: Overrides, seed: int) -> Cell:
+  overrides = (ARMS | PEERS)[arm] | changed
   if arm in _WITH_SIDES:
     overrides = overrides | data.sides
-  if arm != "moco":  # whose cells judge untrained features and pixels for all arms
+  if arm != "moco" or changed:  # its cells judge untrained features and pixels for all
     overrides = overrides | {"evaluation.references": ()}
-  changed = [f"{key}={overrides[key]}" for key in overrides if key in SWEEPS]
-  changed = [one for one in changed if one.split("=")[0] not in ARMS[arm]]
-  name = "/".join([data.name, arm, *changed, f"seed={seed}"])
+  parts = [f"{key}={value}" for key, value in changed.items()]
+  name = "/".join([data.name, arm, *parts, f"seed={seed}"])
   return Cell(name, data, arm, overrides, seed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks import ablation_grid, ablation_statistics
+from benchmarks import ablation_grid, ablation_sets, ablation_statistics
 from benchmarks import ablation_tables as tables
 from benchmarks.ablation_statistics import Difference, Figure
 
@@ -45,7 +45,7 @@ def evidence(rows: Iterable[dict]) -> str:
   rows = list(rows)
   least = ablation_statistics.LEAST_SEEDS
   parts = [_HEAD.format(answer=answer(rows), short=_short(rows), least=least)]
-  for data in ablation_grid.DATA_SETS:
+  for data in ablation_sets.DATA_SETS:
     of_data = [row for row in rows if row["data"] == data.name]
     swept = [row for row in of_data if tables.swept(row)]
     arms = tables.by_arm(row for row in of_data if not tables.swept(row))
@@ -58,9 +58,11 @@ def evidence(rows: Iterable[dict]) -> str:
         ]
       parts.append(tables.mechanism(arms))
     if swept:
+      parts.append(f"## Sweeps on {data.name}\n")
       parts += [
-        f"## Sweeps on {data.name}\n",
-        tables.sweeps(swept, arms["center_wise"]),
+        tables.sweeps(rows, arms[arm])
+        for arm, rows in tables.by_arm(swept).items()
+        if arm in arms
       ]
   parts.append(_missing(rows))
   return "\n".join(part for part in parts if part).rstrip() + "\n"
@@ -88,8 +90,8 @@ def _answers(
   arm: str, base: str, rows: Sequence[dict]
 ) -> Iterator[tuple[str, dict[Figure, Difference]]]:
   """A data set that tests, and its differences at the largest side."""
-  for data in ablation_grid.DATA_SETS:
-    if data != ablation_grid.DIGITS_TRAIN:
+  for data in ablation_sets.DATA_SETS:
+    if not data.chooses:
       of_data = [
         row for row in rows if row["data"] == data.name and not tables.swept(row)
       ]

@@ -148,11 +148,11 @@ def mechanism(arms: dict[str, list[dict]]) -> str:
 
 
 def sweeps(rows: Sequence[dict], default: Sequence[dict]) -> str:
-  """What each value has above CLIM at one side with the same seeds."""
+  """What each value has above its arm with the default's, with the same seeds."""
   by_value: dict[str, list[dict]] = {}
   for row in rows:
     by_value.setdefault(swept(row), []).append(row)
-  figures = list(ablation_statistics.top1(default))
+  *_, figures = figures_by_side({"": default})  # of the largest side
   theirs = ablation_statistics.top1(default)
   lines = []
   for value in filter(by_value.get, _SWEPT):
@@ -165,5 +165,5 @@ def sweeps(rows: Sequence[dict], default: Sequence[dict]) -> str:
       above = [mine[figure][pair] - theirs[figure][pair] for pair in shared]
       cells.append(told(found) if found else f"{sum(above) / max(pairs, 1):+.1f}")
     lines.append([f"`{value}`", f"{pairs}", *cells])
-  head = [f"less {NAMES['center_wise']}", "seeds", *map(title, figures)]
+  head = [f"less {NAMES[default[0]['arm']]}", "seeds", *map(title, figures)]
   return table(head, lines)

@@ -17,6 +17,7 @@ from benchmarks import (
   ablation_figure,
   ablation_grid,
   ablation_report,
+  ablation_sets,
   ablation_statistics,
   ablation_tables,
 )
@@ -34,7 +35,12 @@ def test_cells_have_names_of_their_own():
   assert len({cell.name for cell in CELLS}) == len(CELLS)
 
 
-@pytest.mark.parametrize("data", ablation_grid.DATA_SETS, ids=lambda data: data.name)
+def test_every_finished_cell_is_one_of_the_grid():
+  rows = ablation.ablation_results.read(ablation.RESULTS)
+  assert rows.keys() <= {cell.name for cell in CELLS}
+
+
+@pytest.mark.parametrize("data", ablation_sets.DATA_SETS, ids=lambda data: data.name)
 def test_every_override_is_a_key_that_can_hold_it(data):
   for cell in CELLS:
     if cell.data == data and cell.seed == 0:
@@ -158,6 +164,17 @@ def test_the_list_says_what_is_done_and_what_is_left():
   assert "2 cells of unknown time" in text
 
 
+def test_cells_run_in_the_order_of_the_patterns():
+  found = ablation.matching("digits/full/*,digits/moco/seed=0,digits/*/seed=0")
+  names = [cell.name for cell in found]
+  assert names[9:12] == [
+    "digits/full/seed=9",
+    "digits/moco/seed=0",
+    "digits/center_wise/seed=0",
+  ]
+  assert len(set(names)) == len(names)
+
+
 def test_a_pattern_that_fits_no_cell_is_refused():
   with pytest.raises(SystemExit, match="no cell is named 'digits/clim'"):
     ablation.main(["--cells=digits/clim"])
@@ -177,9 +194,14 @@ def test_defaults_are_chosen_on_none_of_the_images_that_test(tmp_path):
   pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
   others = [image for image in pixels if image.tobytes() not in seen]
   assert len(others) == 360  # test images, each unlike every training image
-  assert all(
-    cell.data.name == "digits_train" for cell in CELLS if len(cell.name.split("/")) > 3
-  )
+  for data in ablation_sets.DATA_SETS[-2:]:  # no test images: a part is held out
+    assert data.chooses
+    assert not load(data.config).data.test_path
+    assert not data.overrides["data.test_path"]
+  asked = {  # how the peer's batch normalisation differs, which chooses nothing
+    ablation_grid.swept(cell.name) for cell in CELLS if not cell.data.chooses
+  }
+  assert asked == {"", "model.batch_norm_groups=1"}
 
 
 SETTINGS = {
