@@ -90,8 +90,12 @@ def accuracies(arms: dict[str, list[dict]], figures: Sequence[Figure]) -> str:
 
 
 def seconds(rows: Iterable[dict]) -> str:
-  """The median of a run's, from its start to the end of its evaluation."""
-  return f"{statistics.median(row['seconds'] for row in rows):.0f}"
+  """The median of a run's, from its start to the end of its evaluation.
+
+  Of runs in one piece: a resumed one does not know what it took before.
+  """
+  whole = [row["seconds"] for row in rows if not row["resumed"]]
+  return f"{statistics.median(whole):.0f}" if whole else ""
 
 
 def told(pair: Difference) -> str:

@@ -347,6 +347,24 @@ def test_a_sweep_holds_each_value_against_the_same_seeds():
   assert text.splitlines()[-1] == "| `selection.num_neighbours=5` | 1 | +1.5 |"
 
 
+def test_a_sweep_of_another_arm_is_held_against_that_arm():
+  rows = rows_of("center_wise", 90, data="cifar10_part")
+  rows += rows_of("full", 80, data="cifar10_part")
+  of_full = "cifar10_part/full/model.batch_norm_groups=1/seed=0"
+  rows.append(row_of(of_full, 81))
+  others = {"seconds": 1.0, "resumed": False, "steps": 1, "config": "own_images:5000"}
+  others |= {"selections": []}
+  text = ablation_report.evidence([row | others for row in rows])
+  assert "| less CLIM, several sides | seeds |" in text
+  assert "| `model.batch_norm_groups=1` | 1 | +1.0 |" in text
+
+
+def test_a_resumed_run_has_no_part_in_the_seconds():
+  runs = [{"seconds": 5.0, "resumed": True}, {"seconds": 90.0, "resumed": False}]
+  assert ablation_tables.seconds(runs) == "90"
+  assert ablation_tables.seconds(runs[:1]) == ""
+
+
 def test_the_table_of_the_recipe_for_own_images_is_that_of_the_results():
   page = (ablation.ROOT / "docs" / "configs.md").read_text()
   rows = ablation.ablation_results.read(ablation.RESULTS).values()
